@@ -1,0 +1,313 @@
+"""Settings: one frozen tree, read from YAML and `a.b=c` overrides, checked in full before anything runs.
+
+Nothing here imports TensorFlow, so that a wrong setting is answered at once. Every field's comment in the
+tree below is its documentation; `describe()` prints the tree with its defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sonicrnn.errors import UserError
+
+PARTS = ("training", "validation", "test")
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and closed to names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class SongSettings(Section):
+    path: str | list[str] | None = Field(
+        None, description="a file, several files, a folder or a glob: one song, in order; null is the built-in song"
+    )
+    sample_rate: int | None = Field(16_000, ge=2_000, le=192_000, description="Hz; null keeps the song's own rate")
+    trim: bool = Field(True, description="leave out the leading silence and the fade at the end")
+    normalise: Literal["std", "minmax", "none"] = Field("std", description="by figures of the training part")
+    split: tuple[float, float, float] = Field((0.8, 0.1, 0.1), description="training, validation and test, in time")
+    cache: str | None = Field(None, description="folder of decoded songs; null is the user's cache folder")
+
+    @model_validator(mode="after")
+    def _split_is_whole(self) -> SongSettings:
+        if min(self.split) <= 0 or abs(sum(self.split) - 1) > 1e-6:
+            raise ValueError(f"split {list(self.split)} must be three shares above 0 that add up to 1")
+        return self
+
+
+class FrameSettings(Section):
+    kind: Literal["waveform", "mdct", "stft"] = "stft"
+    frame_length: int = Field(1024, ge=16, le=200_000, description="samples")
+    hop: int | None = Field(
+        None, ge=1, description="samples; null: the frame itself (waveform), its half (mdct), its quarter (stft)"
+    )
+    components: int | None = Field(
+        None, ge=1, le=4096, description="stft: principal components of the log magnitudes; null keeps every bin"
+    )
+    stack: int = Field(1, ge=1, le=64, description="stft: neighbouring spectra that make one frame")
+    phase_steps: int = Field(64, ge=0, le=1000, description="stft: Griffin-Lim steps of the inverse")
+
+    @property
+    def hop_length(self) -> int:
+        """Samples between the starts of two neighbouring spectra or waveform frames (before stacking)."""
+        if self.hop is not None:
+            return self.hop
+        return self.frame_length // {"waveform": 1, "mdct": 2, "stft": 4}[self.kind]
+
+    @property
+    def step_length(self) -> int:
+        """Samples that one step of the model stands for: `stack` hops."""
+        return self.hop_length * self.stack
+
+    @model_validator(mode="after")
+    def _fits(self) -> FrameSettings:
+        length, hop = self.frame_length, self.hop_length
+        if self.hop is None and self.kind == "mdct" and length % 2:
+            raise ValueError(f"frame_length {length} must be even for mdct frames")
+        if self.hop is None and self.kind == "stft" and length % 4:
+            raise ValueError(f"frame_length {length} must be a multiple of 4 for stft frames (or name a hop)")
+        if hop > length:
+            raise ValueError(f"hop {hop} is longer than frame_length {length}: samples between the frames would be lost")
+        if self.kind == "waveform" and 2 * hop < length:
+            raise ValueError(f"hop {hop} must be at least half of frame_length {length} for waveform frames")
+        if self.kind == "mdct" and 2 * hop != length:
+            raise ValueError(f"mdct frames overlap by half: hop must be {length // 2}, not {hop}")
+        if self.kind == "stft" and 2 * hop > length:
+            raise ValueError(f"hop {hop} must be at most half of frame_length {length} for stft frames")
+        if self.kind != "stft" and (self.components or self.stack > 1):
+            raise ValueError("components and stack are for stft frames alone")
+        if self.components and self.components > (length // 2 + 1) * self.stack:
+            raise ValueError(
+                f"components {self.components} is more than the {(length // 2 + 1) * self.stack} figures of a frame"
+            )
+        return self
+
+
+class DataSettings(Section):
+    sequence_length: int = Field(100, ge=1, le=100_000, description="frames")
+    shift: int | None = Field(
+        None, ge=1, description="samples between two training examples; null is a quarter of a sequence"
+    )
+    batch_size: int = Field(32, ge=1, le=65_536, description="sequences")
+    order: Literal["shuffled", "streams"] = Field(
+        "shuffled", description="shuffled examples, or contiguous streams whose state is carried (truncated BPTT)"
+    )
+
+
+class HeadSettings(Section):
+    kind: Literal["mse", "gaussian", "mixture"] = "mixture"
+    mixtures: int = Field(8, ge=1, le=256, description="Gaussians of the mixture head")
+
+
+class ModelSettings(Section):
+    cell: Literal["gru", "lstm"] = "gru"
+    front: list[Annotated[int, Field(ge=1, le=16_384)]] = Field([], description="widths of dense layers before the stack")
+    widths: list[Annotated[int, Field(ge=1, le=16_384)]] = Field([199, 256], min_length=1, max_length=16)
+    skip: bool = Field(False, description="the input goes to all layers, all layers to the head")
+    forget_bias: float = Field(1.0, ge=-10, le=10, description="initial bias of the LSTM's forget gate")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of units dropped between the layers")
+    input_noise: float = Field(
+        0.0, ge=0, le=10, description="strongest noise on the inputs in training; each sequence draws its own strength"
+    )
+    head: HeadSettings = HeadSettings()
+
+
+class TrainSettings(Section):
+    epochs: int | None = Field(30, ge=1, description="null: no limit but minutes and patience")
+    minutes: float | None = Field(None, gt=0, description="stop after so many minutes of training; null: no limit")
+    epoch_steps: int | None = Field(100, ge=1, description="longest epoch in steps; null: one pass over the examples")
+    learning_rate: float = Field(0.002, gt=0, le=10)
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="over the epochs or minutes, to a hundredth")
+    warmup_steps: int = Field(20, ge=0)
+    clip_norm: float | None = Field(1.0, gt=0, description="longest gradient, global norm; null: no clipping")
+    patience: int | None = Field(None, ge=1, description="epochs without a better validation loss; null: go on")
+    average: float = Field(0.0, ge=0, lt=1, description="decay of the weights' running average, used when not training")
+    checkpoint_seconds: float = Field(30, ge=0, description="most that a killed run loses; 0: after every step")
+    audio_minutes: float = Field(1.0, ge=0, description="minutes between two free runs to listen to; 0: every epoch")
+    audio_seconds: float = Field(10.0, gt=0, le=600)
+
+
+class GenerateSettings(Section):
+    temperature: float | Literal["auto"] = Field("auto", description="auto: found on the validation part after training")
+    seconds: float = Field(30.0, gt=0, le=86_400)
+    prime_seconds: float = Field(4.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _temperature_in_range(self) -> GenerateSettings:
+        if self.temperature != "auto" and not 0 <= self.temperature <= 5:
+            raise ValueError(f"temperature {self.temperature} must lie between 0 and 5")
+        return self
+
+
+class WandbSettings(Section):
+    mode: Literal["auto", "online", "offline", "disabled"] = Field(
+        "auto", description="auto: online when logged in, else offline"
+    )
+    project: str = Field("sonicrnn", min_length=1)
+
+
+class Settings(Section):
+    """All that a run depends on."""
+
+    name: str | None = Field(None, description="the run's name; null: the config's name and the song's")
+    runs: str = Field("runs", min_length=1, description="folder of all runs")
+    seed: int = Field(1, ge=0, lt=2**31)
+    song: SongSettings = SongSettings()
+    frames: FrameSettings = FrameSettings()
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    generate: GenerateSettings = GenerateSettings()
+    wandb: WandbSettings = WandbSettings()
+
+
+def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read a YAML file, the files that it names as `base`, and `a.b=c` overrides, into checked settings.
+
+    Raises UserError that lists every mistake at once, each with how to mend it.
+    """
+    file = Path(path)
+    tree = _read_with_bases(file, seen=())
+    for override in overrides:
+        _apply_override(tree, override)
+    return parse_settings(tree, where=str(file))
+
+
+def parse_settings(tree: Mapping[str, Any], where: str) -> Settings:
+    """Check a nested mapping. Raises UserError that names `where` and lists every mistake."""
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        lines = list({item["loc"][:2]: _explain(item) for item in reversed(error.errors())}.values())[::-1]
+        raise UserError("\n  ".join([f"{where}: {len(lines)} setting{'s' * (len(lines) > 1)} to mend:", *lines])) from None
+
+
+def dump_settings(settings: Settings) -> str:
+    """YAML text that `load_settings` reads back to an equal object."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def differences(old: Settings, new: Settings) -> list[str]:
+    """Lines `a.b: old -> new` for every setting that differs."""
+    before, after = dict(_leaves(old.model_dump())), dict(_leaves(new.model_dump()))
+    return [f"{key}: {before[key]!r} -> {after[key]!r}" for key in before if before[key] != after[key]]
+
+
+def describe() -> str:
+    """Every setting with its default and its meaning, a line each."""
+    return "\n".join(_describe(Settings(), ""))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose numbers are what people expect: PyYAML itself takes `1e-4` for a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+
+
+def _read_with_bases(file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The file's tree laid over that of the file it names as `base` (relative to itself)."""
+    if file.resolve() in seen:
+        raise UserError(f"{file} is its own base: remove one of the `base:` lines")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"there is no config {file}{_did_you_mean_file(file)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the config {file} cannot be read: {error}") from None
+    tree = _read_yaml(text, str(file)) or {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{file} must hold `name: value` lines, not a {type(tree).__name__}")
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    return _merge(_read_with_bases(file.parent / str(base), (*seen, file.resolve())), tree)
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"{override!r} is no override: write it as section.name=value, e.g. train.minutes=10")
+    *sections, name = key.strip().split(".")
+    place = tree
+    for section in sections:
+        inner = place.get(section)
+        place[section] = dict(inner) if isinstance(inner, dict) else {}
+        place = place[section]
+    place[name] = _read_yaml(value, f"the override {override!r}")
+
+
+def _explain(error: Any) -> str:
+    """One line for one of pydantic's errors."""
+    location = [str(part) for part in error["loc"] if not str(part).startswith(("literal", "list[", "str", "float"))]
+    key = ".".join(location) or "settings"
+    if error["type"] == "extra_forbidden":
+        names = [name for name, _ in _leaves(Settings().model_dump())] + list(Settings.model_fields)
+        return f"{key} is no setting{_did_you_mean(key, names)}"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
+
+
+def _did_you_mean(word: str, candidates: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    if not close:  # the right name in the wrong section
+        close = [name for name in candidates if name.split(".")[-1] == word.split(".")[-1]][:1]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _did_you_mean_file(file: Path) -> str:
+    there = sorted(str(path) for path in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
+    return _did_you_mean(str(file), there) or (f"; there are: {', '.join(there)}" if there else "")
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _describe(section: Section, prefix: str) -> Iterator[str]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _describe(value, f"{prefix}{name}.")
+        else:
+            choices = _choices(field.annotation)
+            meaning = "; ".join(text for text in (field.description or "", choices) if text)
+            yield f"{prefix}{name}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}".ljust(40) + meaning
+
+
+def _choices(annotation: Any) -> str:
+    """The words that a setting takes, `a | b`; empty where it takes others than listed words."""
+    if get_origin(annotation) is Literal:
+        return " | ".join(get_args(annotation))
+    return ""
