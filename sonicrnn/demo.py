@@ -287,8 +287,8 @@ def _plucks(pulses: list[Pulse], length: int, random: np.random.Generator) -> Sa
         if "plucks" not in LAYERS[pulse.cycle] or pulse.last:
             continue
         for step, voice in enumerate(PLUCK_ORDER):
-            loudness = 0.35 + 0.65 * np.sin(np.pi * (step + 0.5) / STEPS)
-            _add(track, pulse.step(step), 0.28 * loudness * random.uniform(0.8, 1.0) * tones[pulse.chord[1][voice] + 12])
+            loudness = 0.28 * random.uniform(0.8, 1.0) * (0.35 + 0.65 * np.sin(np.pi * (step + 0.5) / STEPS))
+            _add(track, pulse.step(step), loudness * tones[pulse.chord[1][voice] + 12])
     return track
 
 
