@@ -21,7 +21,8 @@ Floats = npt.NDArray[np.float64]
 def song() -> Floats:
     samples, rate = demo_song()
     assert rate == SAMPLE_RATE == 16_000
-    assert samples.dtype == np.float32 and samples.ndim == 1
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
     return samples.astype(np.float64)
 
 
@@ -63,7 +64,8 @@ def test_end_fades_to_zero_over_its_last_samples(song: Floats) -> None:
     assert np.all(np.diff(quarters) < 0)
     assert quarters[0] > 0.4 * before
     assert quarters[3] < 0.01 * before
-    assert song[-1] == 0.0 and np.max(np.abs(song[-100:])) < 1e-4
+    assert song[-1] == 0.0
+    assert np.max(np.abs(song[-100:])) < 1e-4
 
 
 def test_pulsates_nine_then_fourteen_times_a_minute(song: Floats) -> None:
@@ -126,7 +128,8 @@ def test_another_process_makes_the_same_bits(song: Floats) -> None:
 def test_is_written_once_into_the_cache(tmp_path: Path, song: Floats) -> None:
     path = write_demo(tmp_path / "cache")
     samples, rate = soundfile.read(path, dtype="int16")
-    assert rate == SAMPLE_RATE and soundfile.info(path).subtype == "PCM_16"
+    assert rate == SAMPLE_RATE
+    assert soundfile.info(path).subtype == "PCM_16"
     np.testing.assert_allclose(samples, song * 32767, atol=0.51)  # rounded, not cut
     written = path.stat().st_mtime_ns
     assert write_demo(tmp_path / "cache") == path
