@@ -88,7 +88,7 @@ def _spread(levels: Floats) -> float:
 
 
 def _innovations(times: Floats, levels: Floats, spread: float) -> Floats:
-    """What is new in each level given those before it, each series about its mean, over its deviation: [time, series]."""
+    """What is new in each level after those before it, in deviations, each series about its mean: [time, series]."""
     lag = np.sqrt(3.0) * np.abs(times[:, None] - times) / _WANDER_SECONDS
     covariance = spread**2 * (1.0 + lag) * np.exp(-lag) + _FLICKER_DB**2 * np.eye(len(times))
     whitened = scipy.linalg.solve_triangular(
