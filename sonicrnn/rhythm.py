@@ -74,7 +74,7 @@ def pulsation(samples: Samples, rate: int) -> Pulsation:
     if not len(peaks):
         return Pulsation(0.0, 0.0)
     first = peaks[np.argmax(correlation[peaks] >= _FIRST_PEAK_SHARE * correlation[peaks].max())]
-    lag, height = _parabola(correlation, int(first))
+    lag, height = parabola(correlation, int(first))
     return Pulsation(float(60.0 * _PULSATION_HERTZ / lag), float(min(1.0, height)))
 
 
@@ -96,7 +96,7 @@ def _autocorrelation(values: Floats, lags: int) -> Floats:
     return np.asarray(padded / np.sqrt(np.maximum(both, 1e-300)))
 
 
-def _parabola(values: Floats, index: int) -> tuple[float, float]:
+def parabola(values: Floats, index: int) -> tuple[float, float]:
     """Place and height of the top of the parabola through the points at index − 1, index, index + 1."""
     left, middle, right = values[index - 1 : index + 2]
     bend = left - 2.0 * middle + right

@@ -1,0 +1,197 @@
+"""Is it new? The nearest passage of the song to each stretch of a piece, and how many seconds are copied.
+
+Stretches of 2 s are compared as log-mel pictures whose every band is freed of its mean: level, tone colour and phases do not count, only what
+happens when in which band. The likeness of two is their normalised correlation: about 0.1 for noise, 0.2 to 0.5
+for other music, 0.4 to 0.9 for another passage of the same song, 0.95 and more for a copy, also one with other phases,
+another level, or noise 20 dB under it. A copy at another speed or pitch goes unnoticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sonicrnn.levels import Samples
+from sonicrnn.spectrum import frame_and_hop, log_mel
+
+Pictures = npt.NDArray[np.float32]
+
+STRETCH_SECONDS = 2.0
+STEP_SECONDS = 0.5  # between the stretches of a piece; in the song every 32 ms starts one
+LEAST_COPY, SUREST_COPY = 0.85, 0.95  # the bounds of the threshold
+ORDINARY_SHARE = 0.95
+BANDS = 32
+_HOPS_A_ROW = 2
+_FAINTEST_DB = 0.5  # a picture that moves less than this holds nothing to recognise
+_PIECE_ROWS_AT_ONCE = 4096
+_SONG_SECONDS_AT_ONCE = 120
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """One stretch of a piece and the passage of the song that is most like it. Seconds are those of its start."""
+
+    piece_seconds: float
+    song_seconds: float
+    likeness: float
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Copied without a break: seconds in the piece and in the song, and the mean likeness."""
+
+    piece_seconds: float
+    song_seconds: float
+    seconds: float
+    likeness: float
+
+
+@dataclass(frozen=True)
+class Originality:
+    """What is copied. `likeness`: the median over the stretches; `nearest`: the stretch with the highest."""
+
+    copied_seconds: float
+    likeness: float
+    nearest: Nearest
+    passages: tuple[Passage, ...]  # the longest first
+
+
+@dataclass(frozen=True, eq=False)
+class Pictured:
+    """The stretches of a piece, ready to be looked for: [stretches, rows · bands], each of length 1."""
+
+    pictures: Pictures
+    step_seconds: float
+
+
+def picture_rows(samples: Samples, rate: int, floor_db: float) -> Pictures:
+    """Log-mel rows, [time, 32] float32 in dB, one every 32 ms."""
+    bands = log_mel(samples, rate, 2 * BANDS, floor_db)
+    rows = len(bands) // _HOPS_A_ROW
+    return np.asarray(bands[: rows * _HOPS_A_ROW].reshape(rows, _HOPS_A_ROW, BANDS, 2).mean(axis=(1, 3)), np.float32)
+
+
+def row_seconds(rate: int) -> float:
+    """Seconds between two rows of `picture_rows`."""
+    return _HOPS_A_ROW * frame_and_hop(rate)[1] / rate
+
+
+def pictured(samples: Samples, rate: int, floor_db: float) -> Pictured:
+    """The stretches of a piece. Raises ValueError when it is shorter than one (2 s)."""
+    rows = picture_rows(samples, rate, floor_db)
+    length, step = _stretch_rows(rate), max(1, round(STEP_SECONDS / row_seconds(rate)))
+    if len(rows) < length:
+        raise ValueError(
+            f"{len(samples) / rate:.1f} s are too short: copies are looked for in stretches of {STRETCH_SECONDS} s"
+        )
+    pictures = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)[::step]  # [stretches, bands, rows]
+    pictures = pictures - pictures.mean(axis=2, keepdims=True)
+    pictures = pictures.transpose(0, 2, 1).reshape(len(pictures), -1)  # row by row, as the song's lie in memory
+    return Pictured(
+        pictures / _lengths(np.square(pictures).sum(axis=1), pictures.shape[1])[:, None], step * row_seconds(rate)
+    )
+
+
+def _stretch_rows(rate: int) -> int:
+    return round(STRETCH_SECONDS / row_seconds(rate))
+
+
+def _lengths(energy: Pictures, size: int) -> Pictures:
+    return np.asarray(np.sqrt(np.maximum(energy, size * _FAINTEST_DB**2)), np.float32)
+
+
+def nearest(pieces: Sequence[Pictured], song: Samples, rate: int, floor_db: float) -> list[list[Nearest]]:
+    """For each piece the nearest passage of the song to each of its stretches.
+
+    The song is read once, two minutes at a time. `floor_db` is the floor of the log-mel that the pieces were pictured with.
+    """
+    sought = np.concatenate([piece.pictures for piece in pieces])
+    likeness, place = np.full(len(sought), -1.0, np.float32), np.zeros(len(sought), np.int64)
+    for first_row, rows in _song_rows(song, rate, floor_db):
+        correlations = _correlations(sought, rows, _stretch_rows(rate))  # [stretches, places]
+        best = correlations.argmax(axis=1)
+        height = correlations[np.arange(len(sought)), best]
+        better = height > likeness
+        likeness[better], place[better] = height[better], first_row + best[better]
+    found = zip(place * row_seconds(rate), likeness, strict=True)
+    return [
+        [Nearest(index * piece.step_seconds, *map(float, next(found))) for index in range(len(piece.pictures))]
+        for piece in pieces
+    ]
+
+
+def _song_rows(song: Samples, rate: int, floor_db: float) -> Iterator[tuple[int, Pictures]]:
+    """Yield (number of the first row, rows) of blocks that overlap by a stretch, so that none is cut in two."""
+    hop = _HOPS_A_ROW * frame_and_hop(rate)[1]
+    block = round(_SONG_SECONDS_AT_ONCE * rate / hop)
+    overlap = _stretch_rows(rate) + 2  # the last rows of a block are incomplete for want of samples
+    for first in range(0, max(1, len(song) // hop - overlap), block):
+        yield first, picture_rows(song[first * hop : (first + block + overlap) * hop], rate, floor_db)
+
+
+def _correlations(sought: Pictures, rows: Pictures, length: int) -> Pictures:
+    """Likeness of each sought picture with that at each place of the song, [stretches, places]."""
+    if len(rows) < length:
+        return np.full((len(sought), 1), -1.0, np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)  # [places, bands, rows]
+    # The sought pictures' bands have mean 0, so the song's need not be freed of theirs for the product.
+    energy = length * windows.var(axis=2).sum(axis=1)  # [places]
+    flat = windows.transpose(0, 2, 1).reshape(len(windows), -1)
+    return np.asarray(sought @ flat.T / _lengths(energy, flat.shape[1]), np.float32)
+
+
+def copy_threshold(ordinary: Sequence[Nearest]) -> float:
+    """The likeness from which on a stretch counts as copied.
+
+    95 % of the given stretches - of held-out real audio against the training part - stay under it, but it is never
+    under 0.85 and never over 0.95: a song that repeats itself exactly copies itself, and that is to be seen.
+    """
+    likeness = [found.likeness for found in ordinary]
+    usual = float(np.quantile(likeness, ORDINARY_SHARE)) if likeness else 0.0
+    return min(max(usual, LEAST_COPY), SUREST_COPY)
+
+
+def judge(stretches: Sequence[Nearest], threshold: float) -> Originality:
+    """Sum up the stretches of one piece (at least one)."""
+    copied = [found for found in stretches if found.likeness >= threshold]
+    return Originality(
+        copied_seconds=_covered([found.piece_seconds for found in copied]),
+        likeness=float(np.median([found.likeness for found in stretches])),
+        nearest=max(stretches, key=lambda found: found.likeness),
+        passages=tuple(sorted(_passages(copied), key=lambda passage: -passage.seconds)),
+    )
+
+
+def _covered(starts: Sequence[float]) -> float:
+    """Seconds that stretches with these starts (in order) cover together."""
+    ends = [start + STRETCH_SECONDS for start in starts]
+    overlaps = sum(max(0.0, end - start) for end, start in zip(ends, starts[1:], strict=False))
+    return STRETCH_SECONDS * len(starts) - overlaps
+
+
+def _passages(copied: Sequence[Nearest]) -> list[Passage]:
+    """Join neighbouring stretches that come from one place of the song."""
+    runs: list[list[Nearest]] = []
+    for found in copied:
+        last = runs[-1][-1] if runs else None
+        if last and _goes_on(last, found):
+            runs[-1].append(found)
+        else:
+            runs.append([found])
+    return [
+        Passage(
+            run[0].piece_seconds,
+            run[0].song_seconds,
+            run[-1].piece_seconds - run[0].piece_seconds + STRETCH_SECONDS,
+            float(np.mean([found.likeness for found in run])),
+        )
+        for run in runs
+    ]
+
+
+def _goes_on(last: Nearest, found: Nearest) -> bool:
+    in_piece, in_song = found.piece_seconds - last.piece_seconds, found.song_seconds - last.song_seconds
+    return in_piece <= STRETCH_SECONDS and abs(in_piece - in_song) <= STEP_SECONDS / 2
