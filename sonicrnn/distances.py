@@ -48,8 +48,8 @@ class Stretch:
 def stretch(samples: Samples, rate: int, song_dbfs: float, floor_db: float) -> Stretch:
     """Look at one stretch of at least a second.
 
-    It is brought to the song's level first, by at most 12 dB: the level has its own figures. `floor_db` is the floor of the
-    log-mel values, `log_mel_floor` of the song.
+    It is brought to the song's level first, by at most 12 dB: the level has its own figures. `floor_db` is the floor
+    of the log-mel values, `log_mel_floor` of the song.
     """
     frames = log_mel(at_level(samples, song_dbfs, _MOST_GAIN_DB), rate, BANDS, floor_db).astype(np.float64)
     if len(frames) <= max(_PATCH_ROWS, *_LAGS):
@@ -62,7 +62,7 @@ def at_level(samples: Samples, dbfs: float, most_db: float) -> Floats:
     """The samples brought to the level `dbfs`, by at most `most_db` dB up or down; silence stays silence."""
     now = level(samples)
     gain = 0.0 if now <= FLOOR_DBFS else float(np.clip(dbfs - now, -most_db, most_db))
-    return np.asarray(samples, np.float64) * 10.0 ** (gain / 20.0)
+    return np.asarray(np.asarray(samples, np.float64) * 10.0 ** (gain / 20.0))
 
 
 def log_mel_floor(windows: Sequence[Samples], rate: int) -> float:
@@ -102,7 +102,8 @@ def likeness(stretches: Sequence[Stretch]) -> Likeness:
 def distances(one: Stretch, song: Likeness, without: int | None = None) -> dict[str, float]:
     """The distance of each of `NAMES` between a stretch and the song, 0 or more.
 
-    `without` leaves out one of the song's own stretches, by number, so that a stretch of the song can be measured against the rest.
+    `without` leaves out one of the song's own stretches, by number, so that a stretch of the song can be measured
+    against the rest.
     """
     kept = [index for index in range(len(song.stretches)) if index != without]
     others = [song.stretches[index] for index in kept]

@@ -1,7 +1,7 @@
 """Is it new? The nearest passage of the song to each stretch of a piece, and how many seconds are copied.
 
-Stretches of 2 s are compared as log-mel pictures whose every band is freed of its mean: level, tone colour and phases do not count, only what
-happens when in which band. The likeness of two is their normalised correlation: about 0.1 for noise, 0.2 to 0.5
+Stretches of 2 s are compared as log-mel pictures whose every band is freed of its mean: level, tone colour and phases
+do not count, only what happens when in which band. The likeness of two is their normalised correlation: about 0.1 for noise, 0.2 to 0.5
 for other music, 0.4 to 0.9 for another passage of the same song, 0.95 and more for a copy, also one with other phases,
 another level, or noise 20 dB under it. A copy at another speed or pitch goes unnoticed.
 """
@@ -26,7 +26,6 @@ ORDINARY_SHARE = 0.95
 BANDS = 32
 _HOPS_A_ROW = 2
 _FAINTEST_DB = 0.5  # a picture that moves less than this holds nothing to recognise
-_PIECE_ROWS_AT_ONCE = 4096
 _SONG_SECONDS_AT_ONCE = 120
 
 
@@ -85,7 +84,7 @@ def pictured(samples: Samples, rate: int, floor_db: float) -> Pictured:
     length, step = _stretch_rows(rate), max(1, round(STEP_SECONDS / row_seconds(rate)))
     if len(rows) < length:
         raise ValueError(
-            f"{len(samples) / rate:.1f} s are too short: copies are looked for in stretches of {STRETCH_SECONDS} s"
+            f"{len(samples) / rate:.1f} s are too short to look for copies of {STRETCH_SECONDS:.0f} s in"
         )
     pictures = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)[::step]  # [stretches, bands, rows]
     pictures = pictures - pictures.mean(axis=2, keepdims=True)

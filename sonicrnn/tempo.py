@@ -1,8 +1,8 @@
 """Too fast? The pace of a piece against the pace of its song, whatever they play.
 
-The peak of an autocorrelation names a pulsation, but whether it names the bar or the beat is a toss-up, and a ratio of two tosses says
-little. Here whole curves are compared, as functions of the logarithm of time: music that is played faster has the same curves,
-moved along. How far they must be moved until they fit is the speed.
+The peak of an autocorrelation names a pulsation, but whether it names the bar or the beat is a toss-up, and a ratio
+of two tosses says little. Here whole curves are compared, as functions of the logarithm of time: music that is
+played faster has the same curves, moved along. How far they must be moved until they fit is the speed.
 """
 
 from __future__ import annotations
@@ -81,8 +81,9 @@ def _geometric(first: float, last: float) -> Floats:
 def speed(piece: Pace, song: Sequence[Pace]) -> Speed:
     """How much faster than the song the piece is, given the paces of windows of the song (at least one).
 
-    A song that has passages of several paces has windows of several paces: the best-fitting window counts. The speed next to 1 is taken
-    unless another one fits clearly better (by 0.1 in correlation), since music also fits itself at double speed, only less.
+    A song that has passages of several paces has windows of several paces: the best-fitting window counts. The speed
+    next to 1 is taken unless another one fits clearly better (by 0.1 in correlation), since music also fits itself at
+    double speed, only less.
     """
     steps = round(STEPS_AN_OCTAVE * OCTAVES_TRIED)
     fits = np.max([_fits(piece, window, steps) for window in song], axis=0)  # [speeds]
