@@ -75,7 +75,9 @@ class FrameSettings(Section):
         if self.hop is None and self.kind == "stft" and length % 4:
             raise ValueError(f"frame_length {length} must be a multiple of 4 for stft frames (or name a hop)")
         if hop > length:
-            raise ValueError(f"hop {hop} is longer than frame_length {length}: samples between the frames would be lost")
+            raise ValueError(
+                f"hop {hop} is longer than frame_length {length}: samples between the frames would be lost"
+            )
         if self.kind == "waveform" and 2 * hop < length:
             raise ValueError(f"hop {hop} must be at least half of frame_length {length} for waveform frames")
         if self.kind == "mdct" and 2 * hop != length:
@@ -109,7 +111,9 @@ class HeadSettings(Section):
 
 class ModelSettings(Section):
     cell: Literal["gru", "lstm"] = "gru"
-    front: list[Annotated[int, Field(ge=1, le=16_384)]] = Field([], description="widths of dense layers before the stack")
+    front: list[Annotated[int, Field(ge=1, le=16_384)]] = Field(
+        [], description="widths of dense layers before the stack"
+    )
     widths: list[Annotated[int, Field(ge=1, le=16_384)]] = Field([199, 256], min_length=1, max_length=16)
     skip: bool = Field(False, description="the input goes to all layers, all layers to the head")
     forget_bias: float = Field(1.0, ge=-10, le=10, description="initial bias of the LSTM's forget gate")
@@ -136,7 +140,9 @@ class TrainSettings(Section):
 
 
 class GenerateSettings(Section):
-    temperature: float | Literal["auto"] = Field("auto", description="auto: found on the validation part after training")
+    temperature: float | Literal["auto"] = Field(
+        "auto", description="auto: found on the validation part after training"
+    )
     seconds: float = Field(30.0, gt=0, le=86_400)
     prime_seconds: float = Field(4.0, gt=0, le=600)
 
@@ -187,7 +193,9 @@ def parse_settings(tree: Mapping[str, Any], where: str) -> Settings:
         return Settings.model_validate(tree)
     except ValidationError as error:
         lines = list({item["loc"][:2]: _explain(item) for item in reversed(error.errors())}.values())[::-1]
-        raise UserError("\n  ".join([f"{where}: {len(lines)} setting{'s' * (len(lines) > 1)} to mend:", *lines])) from None
+        raise UserError(
+            "\n  ".join([f"{where}: {len(lines)} setting{'s' * (len(lines) > 1)} to mend:", *lines])
+        ) from None
 
 
 def dump_settings(settings: Settings) -> str:

@@ -1,0 +1,208 @@
+"""What the model reads and predicts: frames of the normalised song, scaled or projected by the training part's statistics.
+
+`fit_encoding` looks at the training part alone, in blocks; an `Encoding` is those figures and the two directions.
+A run folder keeps it as `statistics.json` and, where there are arrays, `projection.npz`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from sonicrnn import frames
+from sonicrnn.config import FrameSettings
+from sonicrnn.errors import UserError
+from sonicrnn.files import write_json, written_beside
+from sonicrnn.song import Normaliser
+
+BLOCK_SECONDS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """Both directions between samples and the model's frames.
+
+    Attributes:
+        settings: the frame kind and its sizes.
+        sample_rate: Hz.
+        normaliser: of the samples, from the training part.
+        mean: [feature] of the raw frames; None for waveform frames.
+        analysis: [feature, dimension] raw to whitened; or [feature], a scale for each.
+        synthesis: [dimension, feature] whitened to raw; or [feature].
+    """
+
+    settings: FrameSettings
+    sample_rate: int
+    normaliser: Normaliser
+    mean: np.ndarray | None = None
+    analysis: np.ndarray | None = None
+    synthesis: np.ndarray | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Figures of one frame of the model."""
+        if self.analysis is not None:
+            return int(self.analysis.shape[-1])
+        return self.settings.frame_length
+
+    @property
+    def step(self) -> int:
+        """Samples that one step of the model stands for."""
+        return self.settings.step_length
+
+    @property
+    def span(self) -> int:
+        """Samples that one frame of the model looks at."""
+        return self.settings.frame_length + (self.settings.stack - 1) * self.settings.hop_length
+
+    @property
+    def edge(self) -> int:
+        """Samples at each end of decoded audio that lack the neighbours they overlap with."""
+        return self.settings.frame_length - self.settings.hop_length
+
+    def frame_count(self, samples: int) -> int:
+        """Whole frames of the model in so many samples."""
+        return frames.frame_count(samples, self.span, self.step)
+
+    def frames_for(self, samples: int) -> int:
+        """Frames whose decoded audio, its edges cut off, is at least so many samples."""
+        return max(1, -(-(samples + 2 * self.edge - (self.span - self.step)) // self.step))
+
+    def encode(self, samples: tf.Tensor) -> tf.Tensor:
+        """[batch, samples] at full scale 1 -> [batch, time, dimension], near zero mean and unit variance."""
+        return self.whiten(self.raw(self.normalise(samples)))
+
+    def normalise(self, samples: tf.Tensor) -> tf.Tensor:
+        """By the training part's offset and scale."""
+        return (samples - self.normaliser.offset) / self.normaliser.scale
+
+    def raw(self, samples: tf.Tensor) -> tf.Tensor:
+        """Frames of normalised samples, before any scaling: [batch, time, feature]."""
+        made, length, hop = self.settings, self.settings.frame_length, self.settings.hop_length
+        if made.kind == "waveform":
+            return frames.waveform_frames(samples, length, hop)
+        if made.kind == "mdct":
+            return frames.mdct_frames(samples, hop)
+        spectra = frames.stft_frames(samples, length, hop)
+        time = tf.shape(spectra)[1] // made.stack
+        bins = spectra.shape[-1]
+        # [batch, time * stack, bins] -> [batch, time, stack * bins]
+        return tf.reshape(spectra[:, : time * made.stack], [tf.shape(spectra)[0], time, made.stack * bins])
+
+    def whiten(self, raw: tf.Tensor) -> tf.Tensor:
+        """Raw frames -> the model's frames."""
+        if self.mean is None:
+            return raw
+        centred = raw - self.mean
+        return centred * self.analysis if self.analysis.ndim == 1 else tf.linalg.matmul(centred, self.analysis)
+
+    def decode(self, encoded: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
+        """[batch, time, dimension] -> [batch, samples] at full scale 1; the edges are not cut off.
+
+        `known`, [batch, samples] at full scale 1, is audio that the first frames go on from, where phases have to be found.
+        """
+        made, hop = self.settings, self.settings.hop_length
+        if made.kind == "waveform":
+            samples = frames.waveform_samples(encoded, hop)
+        elif made.kind == "mdct":
+            samples = frames.mdct_samples(self.colour(encoded))
+        else:
+            raw = self.colour(encoded)
+            batch, time = tf.shape(raw)[0], tf.shape(raw)[1]
+            spectra = tf.reshape(raw, [batch, time * made.stack, made.frame_length // 2 + 1])
+            known = None if known is None else self.normalise(known)
+            samples = frames.stft_samples(spectra, made.frame_length, hop, made.phase_steps, known)
+        return samples * self.normaliser.scale + self.normaliser.offset
+
+    def colour(self, encoded: tf.Tensor) -> tf.Tensor:
+        """The model's frames -> raw frames: the inverse of `whiten`."""
+        if self.synthesis.ndim == 1:
+            return encoded * self.synthesis + self.mean
+        return tf.linalg.matmul(encoded, self.synthesis) + self.mean
+
+    def save(self, folder: Path) -> None:
+        """Write `statistics.json` and, for frames with arrays, `projection.npz`."""
+        arrays = {name: getattr(self, name) for name in ("mean", "analysis", "synthesis")}
+        if self.mean is not None:
+            with written_beside(folder / "projection.npz") as beside, beside.open("wb") as file:
+                np.savez(file, **arrays)
+        facts = {
+            "sample_rate": self.sample_rate,
+            "frames": self.settings.model_dump(mode="json"),
+            "normaliser": asdict(self.normaliser),
+            "dimension": self.dimension,
+        }
+        write_json(folder / "statistics.json", facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> Encoding:
+        """Read what `save` wrote. Raises UserError for a folder that lacks it."""
+        try:
+            facts = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+            there = folder / "projection.npz"
+            arrays = dict(np.load(there, allow_pickle=False)) if there.exists() else {}
+            return cls(
+                settings=FrameSettings(**facts["frames"]),
+                sample_rate=facts["sample_rate"],
+                normaliser=Normaliser(**facts["normaliser"]),
+                **arrays,
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{folder} is no whole run: its statistics cannot be read ({error}); train it again"
+            ) from None
+
+
+def fit_encoding(part: np.ndarray, settings: FrameSettings, sample_rate: int, normaliser: Normaliser) -> Encoding:
+    """The encoding of a song whose training part is `part` (float32 [samples]), read in blocks.
+
+    STFT frames with `components` are projected on that many principal components and whitened; other STFT
+    frames and MDCT frames are scaled figure by figure; waveform frames are the normalised samples.
+    """
+    plain = Encoding(settings, sample_rate, normaliser)
+    if settings.kind == "waveform":
+        return plain
+    mean, covariance = _moments(plain, part, full=settings.components is not None)
+    if settings.kind == "mdct":
+        mean = np.zeros_like(mean)  # a coefficient's sign has no preference
+    if settings.components is None:
+        scale = np.sqrt(np.maximum(covariance, 1e-8))
+        analysis, synthesis = 1 / scale, scale
+    else:
+        values, vectors = np.linalg.eigh(covariance)
+        chosen = slice(None, -settings.components - 1, -1)
+        scale = np.sqrt(np.maximum(values[chosen], 1e-8))
+        analysis, synthesis = vectors[:, chosen] / scale, (vectors[:, chosen] * scale).T
+    return Encoding(settings, sample_rate, normaliser, *(x.astype(np.float32) for x in (mean, analysis, synthesis)))
+
+
+def encoded_blocks(
+    encode: tf.types.experimental.GenericFunction, encoding: Encoding, part: np.ndarray
+) -> Iterator[np.ndarray]:
+    """`encode` over a part in blocks of equal length, [time, feature] each, in order; the last may be shorter."""
+    total, step, span = encoding.frame_count(len(part)), encoding.step, encoding.span
+    per_block = max(1, BLOCK_SECONDS * encoding.sample_rate // step)
+    for start in range(0, total, per_block):
+        count = min(per_block, total - start)
+        block = part[start * step : start * step + (count - 1) * step + span]
+        yield encode(tf.constant(np.ascontiguousarray(block)[None]))[0].numpy()
+
+
+def _moments(encoding: Encoding, part: np.ndarray, full: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and (co)variance of the raw frames of a part, summed in float64."""
+    raw = tf.function(lambda samples: encoding.raw(encoding.normalise(samples)), reduce_retracing=True)
+    count, total, square = 0, 0.0, 0.0
+    for block in encoded_blocks(raw, encoding, part):
+        exact = block.astype(np.float64)
+        count += len(exact)
+        total = total + exact.sum(0)
+        square = square + (exact.T @ exact if full else np.square(exact).sum(0))
+    if count < 2:
+        raise UserError(f"the training part holds {count} frames of {encoding.span} samples: take a longer recording")
+    mean = total / count
+    return mean, square / count - (np.outer(mean, mean) if full else np.square(mean))

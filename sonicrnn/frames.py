@@ -1,0 +1,149 @@
+"""Samples to frames and back: waveform, MDCT and log-magnitude STFT frames.
+
+Pure TensorFlow functions, each beside its inverse, so that the same code runs over a song in blocks, inside
+the free run's graph and inside an export. Samples are float32 [batch, samples]; frames float32
+[batch, time, feature]. Frame `k` starts at sample `k * hop`; `n` samples make `1 + (n - frame_length) // hop`
+frames, and `time` frames make `(time - 1) * hop + frame_length` samples, of which the first and last
+`frame_length - hop` lack the neighbours they overlap with.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+# Floor of a magnitude before its logarithm. Samples come normalised to a standard deviation near 1, where a
+# bin of white noise under the unit-energy window below has magnitude near 1: this is 60 dB below it.
+MAGNITUDE_FLOOR = 1e-3
+
+
+def frame_count(samples: int, frame_length: int, hop: int) -> int:
+    """How many whole frames `samples` samples hold."""
+    return 1 + (samples - frame_length) // hop if samples >= frame_length else 0
+
+
+def samples_of(frames: int, frame_length: int, hop: int) -> int:
+    """How many samples `frames` frames cover."""
+    return (frames - 1) * hop + frame_length if frames else 0
+
+
+# Waveform -----------------------------------------------------------------------------------------------------
+
+
+def waveform_frames(samples: tf.Tensor, frame_length: int, hop: int) -> tf.Tensor:
+    """[batch, samples] -> [batch, time, frame_length]: the samples themselves."""
+    if hop == frame_length:  # a view, not a copy
+        time = tf.shape(samples)[1] // frame_length
+        return tf.reshape(samples[:, : time * frame_length], [tf.shape(samples)[0], time, frame_length])
+    return tf.signal.frame(samples, frame_length, hop)
+
+
+def waveform_samples(frames: tf.Tensor, hop: int) -> tf.Tensor:
+    """[batch, time, frame_length] -> [batch, samples]: neighbours are cross-faded where they overlap.
+
+    The fades are linear and add up to 1, so that frames cut from one waveform give it back exactly.
+    """
+    frame_length = frames.shape[-1]
+    batch, time = tf.shape(frames)[0], tf.shape(frames)[1]
+    overlap = frame_length - hop
+    if overlap == 0:
+        return tf.reshape(frames, [batch, time * frame_length])
+    rise = (tf.range(overlap, dtype=tf.float32) + 0.5) / overlap
+    level = tf.ones([frame_length - 2 * overlap])
+    inner = tf.concat([rise, level, 1 - rise], 0)
+    fade_in = tf.concat([rise, tf.ones([hop])], 0)
+    first = tf.where(tf.range(time) == 0, 1.0, 0.0)[:, None]  # nothing to fade from
+    last = tf.where(tf.range(time) == time - 1, 1.0, 0.0)[:, None]  # nor to fade into
+    window = tf.where(last > 0, fade_in, inner)
+    window = tf.where(first > 0, window + tf.concat([1 - rise, tf.zeros([hop])], 0), window)
+    return tf.signal.overlap_and_add(frames * window, hop)
+
+
+# MDCT ---------------------------------------------------------------------------------------------------------
+
+
+def mdct_frames(samples: tf.Tensor, hop: int) -> tf.Tensor:
+    """[batch, samples] -> [batch, time, hop]: the lapped cosine transform of Princen and Bradley (1986).
+
+    Orthonormal, under the Vorbis window: as many figures as samples, and white noise stays white.
+    """
+    return tf.signal.mdct(samples, 2 * hop, window_fn=tf.signal.vorbis_window, norm="ortho")
+
+
+def mdct_samples(frames: tf.Tensor) -> tf.Tensor:
+    """[batch, time, hop] -> [batch, (time + 1) * hop]; exact but for the first and last `hop` samples."""
+    return tf.signal.inverse_mdct(frames, window_fn=tf.signal.vorbis_window, norm="ortho")
+
+
+# STFT ---------------------------------------------------------------------------------------------------------
+
+
+def stft_frames(samples: tf.Tensor, frame_length: int, hop: int) -> tf.Tensor:
+    """[batch, samples] -> [batch, time, frame_length // 2 + 1]: natural logarithm of the magnitudes."""
+    return log_magnitude(tf.abs(spectra(samples, frame_length, hop)))
+
+
+def stft_samples(
+    frames: tf.Tensor, frame_length: int, hop: int, steps: int, known: tf.Tensor | None = None
+) -> tf.Tensor:
+    """[batch, time, frame_length // 2 + 1] log magnitudes -> [batch, samples], phases by Griffin and Lim.
+
+    The fast variant of Perraudin, Balazs and Søndergaard (WASPAA 2013) with momentum 0.99. It starts from fixed random phases,
+    or from those of `known`, [batch, some samples] that the first frames are to go on from: so audio made in blocks joins.
+    """
+    magnitude = magnitude_of(frames)
+    momentum = 0.99
+    angle = tf.random.stateless_uniform(tf.shape(magnitude)[1:], [frame_length, hop], 0.0, 2 * math.pi)
+    start = _polar(magnitude, angle)
+    if known is not None:
+        heard = spectra(known, frame_length, hop)
+        heard = heard / tf.cast(tf.maximum(tf.abs(heard), 1e-12), tf.complex64)
+        count = tf.minimum(tf.shape(heard)[1], tf.shape(magnitude)[1])
+        first = tf.cast(magnitude[:, :count], tf.complex64) * heard[:, :count]
+        start = tf.concat([first, start[:, count:]], 1)
+
+    def improve(step: tf.Tensor, current: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        projected = spectra(spectra_samples(current, frame_length, hop), frame_length, hop)
+        accelerated = projected + momentum * (projected - before)
+        unit = accelerated / tf.cast(tf.maximum(tf.abs(accelerated), 1e-12), tf.complex64)
+        return step + 1, tf.cast(magnitude, tf.complex64) * unit, projected
+
+    _, final, _ = tf.while_loop(
+        lambda step, *_: step < steps, improve, (0, start, start), maximum_iterations=steps, parallel_iterations=1
+    )
+    return spectra_samples(final, frame_length, hop)
+
+
+def log_magnitude(magnitude: tf.Tensor) -> tf.Tensor:
+    """Natural logarithm with a smooth floor; `magnitude_of` is its inverse above the floor."""
+    return 0.5 * tf.math.log(tf.square(magnitude) + MAGNITUDE_FLOOR**2)
+
+
+def magnitude_of(logarithm: tf.Tensor) -> tf.Tensor:
+    """The magnitude whose `log_magnitude` is given; 0 under the floor."""
+    return tf.sqrt(tf.maximum(tf.exp(2 * logarithm) - MAGNITUDE_FLOOR**2, 0.0))
+
+
+def spectra(samples: tf.Tensor, frame_length: int, hop: int) -> tf.Tensor:
+    """[batch, samples] -> complex64 [batch, time, bins], under a Hann window of unit energy."""
+    frames = tf.signal.frame(samples, frame_length, hop)
+    return tf.signal.rfft(frames * _window(frame_length))
+
+
+def spectra_samples(complex_frames: tf.Tensor, frame_length: int, hop: int) -> tf.Tensor:
+    """The least-squares inverse of `spectra`: [batch, samples] (Griffin and Lim, 1984)."""
+    window = _window(frame_length)
+    frames = tf.signal.irfft(complex_frames, [frame_length]) * window
+    time = tf.shape(complex_frames)[1]
+    weight = tf.signal.overlap_and_add(tf.repeat(tf.square(window)[None], time, 0), hop)
+    return tf.signal.overlap_and_add(frames, hop) / tf.maximum(weight, 1e-3 / frame_length)
+
+
+def _window(frame_length: int) -> tf.Tensor:
+    window = tf.signal.hann_window(frame_length, periodic=True)
+    return window / tf.sqrt(tf.reduce_sum(tf.square(window)))
+
+
+def _polar(magnitude: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
+    return tf.complex(magnitude * tf.cos(angle), magnitude * tf.sin(angle))

@@ -1,0 +1,145 @@
+"""The free run: a prime in, new audio out, the whole loop in one graph.
+
+The prime is read in one pass, then the model's own draws are its inputs; the recurrent state is carried, so every step costs the
+same. Long pieces are made in blocks whose frames, phases and samples join without a seam, so that memory does not grow. The prime
+is never part of the output.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from sonicrnn.encoding import Encoding
+from sonicrnn.models import SongModel
+
+# A figure of a drawn frame lies at most this many standard deviations out: one wild draw could otherwise throw the free run
+# where no training frame ever was.
+DRAW_LIMIT = 6.0
+NOISE_BLOCK = 64  # steps whose noise is made at once
+LIMIT = 0.9  # of full scale: louder samples are bent, so that no piece clips
+
+
+class FreeRun(tf.Module):
+    """The free run of one model as graphs."""
+
+    def __init__(self, model: SongModel, encoding: Encoding):
+        super().__init__()
+        self.model = model
+        self.encoding = encoding
+
+    @tf.function(reduce_retracing=True)
+    def listen(self, prime: tf.Tensor):
+        """Encoded prime [pieces, time, dimension] -> parameters of the next frame [pieces, parameter] and the state, in one pass."""
+        parameters, states = self.model.follow(prime, None)
+        return parameters[:, -1], states
+
+    @tf.function(reduce_retracing=True)
+    def draw(self, parameters, states, first_step, count, temperature, seeds):
+        """Draw `count` frames, each the next one's input.
+
+        Args:
+            parameters, states: as `listen` or the last `draw` left them.
+            first_step: int32, frames drawn before.
+            count: int32.
+            temperature: float32 [pieces].
+            seeds: int32 [pieces]; a piece depends on its own seed alone, not on its neighbours.
+
+        Returns:
+            frames [pieces, count, dimension], and parameters and states to go on from.
+        """
+        noise = self._noise(first_step, count, seeds)
+
+        def step(index, parameters, states, drawn):
+            frame = self.model.head.draw(parameters, temperature, noise[index])
+            frame = tf.clip_by_value(frame, -DRAW_LIMIT, DRAW_LIMIT)
+            parameters, states = self.model.advance(frame, states)
+            return index + 1, parameters, states, drawn.write(index, frame)
+
+        drawn = tf.TensorArray(tf.float32, count, element_shape=[None, self.model.dimension])
+        _, parameters, states, drawn = tf.while_loop(
+            lambda index, *_: index < count, step, (0, parameters, states, drawn), parallel_iterations=1
+        )
+        frames = tf.transpose(drawn.stack(), [1, 0, 2])
+        frames.set_shape([None, None, self.model.dimension])
+        return frames, parameters, states
+
+    def _noise(self, first_step, count, seeds):
+        """Standard normal noise [count, pieces, noise_size]: that of a step is the same wherever a block begins."""
+        first, size = first_step // NOISE_BLOCK, self.model.head.noise_size
+        blocks = (first_step + count - 1) // NOISE_BLOCK - first + 1
+
+        def of_piece(seed):
+            made = tf.map_fn(
+                lambda block: tf.random.stateless_normal([NOISE_BLOCK, size], tf.stack([seed, block])),
+                first + tf.range(blocks),
+                fn_output_signature=tf.float32,
+            )
+            return tf.reshape(made, [blocks * NOISE_BLOCK, size])
+
+        noise = tf.transpose(tf.map_fn(of_piece, seeds, fn_output_signature=tf.float32), [1, 0, 2])
+        begin = first_step - first * NOISE_BLOCK
+        return noise[begin : begin + count]
+
+    @tf.function(reduce_retracing=True)
+    def encode(self, samples):
+        """[pieces, samples] -> encoded frames."""
+        return self.encoding.encode(samples)
+
+    @tf.function(reduce_retracing=True)
+    def decode(self, frames):
+        """Encoded frames -> [pieces, samples], edges included."""
+        return self.encoding.decode(frames)
+
+    @tf.function(reduce_retracing=True)
+    def decode_after(self, frames, known):
+        """Encoded frames -> [pieces, samples], edges included; the first go on from the audio `known`."""
+        return self.encoding.decode(frames, known)
+
+
+def limited(samples: np.ndarray) -> np.ndarray:
+    """Bend what lies beyond `LIMIT` smoothly towards full scale; everything under it stays as it is."""
+    over = np.abs(samples) - LIMIT
+    if over.max(initial=-1.0) <= 0:
+        return samples
+    return np.where(over > 0, np.sign(samples) * (LIMIT + (1 - LIMIT) * np.tanh(over / (1 - LIMIT))), samples).astype(
+        np.float32
+    )
+
+
+class Sounding:
+    """Frames in, samples out, block by block, each block decoded together with the frames before it that it overlaps with.
+
+    For the first block those are the prime's last frames: the piece begins as it would go on from the prime, in its very phases.
+    What still overlaps with the prime is cut off.
+
+    Attributes:
+        overlap: samples of the next block that belong to the prime: 0 after the first.
+    """
+
+    def __init__(self, run: FreeRun, prime: tf.Tensor, prime_samples: np.ndarray):
+        self.run = run
+        encoding = run.encoding
+        self.overlap = encoding.span - encoding.step
+        self.kept = -(-3 * encoding.span // encoding.step) if self.overlap else 0
+        self._keep(prime, prime_samples)
+
+    def add(self, frames: tf.Tensor) -> np.ndarray:
+        """Encoded frames [pieces, time, dimension] -> the samples that they finish, [pieces, time * step - overlap]."""
+        step = self.run.encoding.step
+        together = tf.concat([self.frames, frames], 1)
+        if self.run.encoding.settings.kind == "stft" and self.frames.shape[1]:
+            samples = self.run.decode_after(together, tf.constant(self.known)).numpy()
+        else:
+            samples = self.run.decode(together).numpy()
+        begin, end = self.frames.shape[1] * step + self.overlap, together.shape[1] * step
+        self.overlap = max(0, begin - end)
+        self._keep(together, samples)
+        return samples[:, begin:end]
+
+    def _keep(self, frames: tf.Tensor, samples: np.ndarray) -> None:
+        """Remember the last frames and their samples, as context of the next block."""
+        encoding = self.run.encoding
+        first, time = max(0, frames.shape[1] - self.kept), frames.shape[1]
+        self.frames = frames[:, first:]
+        self.known = samples[:, first * encoding.step : time * encoding.step + encoding.span - encoding.step]

@@ -1,0 +1,123 @@
+"""`python -m sonicrnn.generate runs/my --seconds 60`: new audio from a trained run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sonicrnn.config import PARTS
+from sonicrnn.errors import UserError, run_command
+from sonicrnn.run import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sonicrnn.generator import RunGenerator
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Check the options, load the run, write one file for each piece."""
+    options = _parser().parse_args(arguments)
+    _check(options)
+    settings = Run(Path(options.run)).trained()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from sonicrnn.generator import load_generator
+
+    generator = load_generator(options.run)
+    seconds = options.seconds if options.seconds is not None else settings.generate.seconds
+    seeds = [options.seed + index for index in range(options.count)]
+    for seed, prime in zip(seeds, _primes(generator, options, seeds), strict=True):
+        _write_piece(generator, options, seconds, seed, prime)
+
+
+def _write_piece(
+    generator: RunGenerator, options: argparse.Namespace, seconds: float, seed: int, prime: np.ndarray
+) -> None:
+    """One piece, written block by block, so that hours need no more memory than seconds."""
+    from sonicrnn.audio import audio_writer
+
+    temperature = generator.temperature if options.temperature is None else options.temperature
+    folder = Path(options.out) if options.out else generator.run.audio
+    name = f"{'continued' if options.continue_ else 'piece'}-seed{seed}-t{temperature:.2f}.{options.format}"
+    with audio_writer(folder / name, generator.encoding.sample_rate) as write:
+        for block in generator.stream(prime[None], seconds, temperature, [seed]):
+            write(block[0])
+    print(f"{folder / name}  {seconds:g} s, temperature {temperature:g}, seed {seed}", flush=True)
+
+
+def _primes(generator: RunGenerator, options: argparse.Namespace, seeds: Sequence[int]) -> np.ndarray:
+    """[pieces, samples]: of the user's recording, or of a part of the song."""
+    import numpy as np
+
+    from sonicrnn.audio import read_audio
+
+    file = options.continue_ or (options.prime if options.prime not in PARTS else None)
+    if file is None:
+        return generator.primes(options.prime, seeds, options.prime_at)
+    rate = generator.encoding.sample_rate
+    samples = read_audio(Path(file), rate)
+    length = min(len(samples), round(generator.settings.generate.prime_seconds * rate))
+    if length < generator.encoding.span:
+        needed = generator.encoding.span / rate
+        raise UserError(
+            f"{file} is too short for a prime: it has {len(samples) / rate:.2f} s, one frame needs {needed:.2f} s"
+        )
+    end = len(samples)
+    if options.prime_at is not None:
+        end = round(options.prime_at * rate) + length
+        if options.prime_at < 0 or end > len(samples):
+            raise UserError(
+                f"--prime-at {options.prime_at:g} s: {file} has room for a prime up to {(len(samples) - length) / rate:.1f} s"
+            )
+    return np.repeat(samples[None, end - length : end], len(seeds), 0)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises UserError that lists every option out of its range."""
+    wrong = []
+    if options.seconds is not None and not 0 < options.seconds <= 86_400:
+        wrong.append(f"--seconds {options.seconds:g} must lie above 0 and be at most 86400 (a day)")
+    if options.temperature is not None and not 0 <= options.temperature <= 5:
+        wrong.append(f"--temperature {options.temperature:g} must lie between 0 and 5")
+    if not 1 <= options.count <= 1000:
+        wrong.append(f"--count {options.count} must lie between 1 and 1000")
+    if not 0 <= options.seed < 2**31 - 1000:
+        wrong.append(f"--seed {options.seed} must lie between 0 and {2**31 - 1001}")
+    if options.continue_ and options.prime_at is not None:
+        wrong.append("--continue goes on from the end of the recording: leave --prime-at out, or use --prime FILE")
+    if wrong:
+        raise UserError("\n  ".join(["options to mend:", *wrong]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sonicrnn.generate", description="New audio from a trained run; the prime is never part of it."
+    )
+    parser.add_argument("run", help="a run folder, e.g. runs/my")
+    parser.add_argument("--seconds", type=float, help="length of each piece (default: the run's generate.seconds)")
+    parser.add_argument(
+        "--temperature", type=float, help="0 is the likeliest, 1 the model's own chance (default: found after training)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="same seed, same audio; piece N of --count takes seed + N - 1"
+    )
+    parser.add_argument("--count", type=int, default=1, help="pieces")
+    parser.add_argument(
+        "--prime", default="validation", help="training, validation, test or an audio file (default: validation)"
+    )
+    parser.add_argument(
+        "--prime-at", type=float, metavar="SECONDS", help="where the prime begins (default: the seed draws it)"
+    )
+    parser.add_argument(
+        "--continue", dest="continue_", metavar="FILE", help="go on from the end of this recording, without a seam"
+    )
+    parser.add_argument("--out", help="folder for the pieces (default: RUN/audio)")
+    parser.add_argument("--format", choices=("wav", "flac"), default="wav")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

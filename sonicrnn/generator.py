@@ -1,0 +1,150 @@
+"""A trained model, ready to generate: loaded from its run folder, given a prime, asked for seconds of audio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sonicrnn.config import Settings
+from sonicrnn.encoding import Encoding
+from sonicrnn.errors import UserError
+from sonicrnn.free_run import FreeRun, Sounding, limited
+from sonicrnn.models import SongModel
+from sonicrnn.run import Run
+from sonicrnn.song import Song, open_song
+
+BLOCK_SECONDS = 20.0  # of audio made at once: what a piece of any length needs in memory
+
+
+def load_generator(folder: str | Path) -> RunGenerator:
+    """The generator of a run folder. Raises UserError when the folder holds no trained run."""
+    run = Run(Path(folder))
+    settings = run.trained()
+    try:
+        model = keras.saving.load_model(run.model, compile=False, safe_mode=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{run.model} cannot be read ({error}); train the run again with --fresh") from None
+    assert isinstance(model, SongModel)
+    return RunGenerator(FreeRun(model, Encoding.load(run.folder)), run_temperature(run, settings), run, settings)
+
+
+def run_temperature(run: Run, settings: Settings) -> float:
+    """The temperature that the settings name, or the one that was found after training."""
+    if settings.generate.temperature != "auto":
+        return settings.generate.temperature
+    if not run.temperature.is_file():
+        return 1.0
+    return float(json.loads(run.temperature.read_text(encoding="utf-8"))["temperature"])
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A trained model, ready to run free."""
+
+    free_run: FreeRun
+    temperature: float
+
+    @property
+    def encoding(self) -> Encoding:
+        return self.free_run.encoding
+
+    def generate(
+        self,
+        primes: np.ndarray,
+        seconds: float,
+        temperature: Sequence[float] | float | None = None,
+        seeds: Sequence[int] = (1,),
+    ) -> np.ndarray:
+        """Pieces of exactly `round(seconds * sample_rate)` samples, float32 [pieces, samples] within full scale.
+
+        Args:
+            primes: [pieces, samples] at full scale 1; long enough for one frame.
+            seconds: length of each piece.
+            temperature: one for all or one for each; None takes the run's own.
+            seeds: one for each piece.
+        """
+        return np.concatenate(list(self.stream(primes, seconds, temperature, seeds)), 1)
+
+    def stream(
+        self,
+        primes: np.ndarray,
+        seconds: float,
+        temperature: Sequence[float] | float | None = None,
+        seeds: Sequence[int] = (1,),
+        block_seconds: float = BLOCK_SECONDS,
+    ) -> Iterator[np.ndarray]:
+        """The same pieces in blocks as they are made, [pieces, some samples] each. Raises UserError for a prime under one frame."""
+        encoding, run = self.encoding, self.free_run
+        wanted = round(seconds * encoding.sample_rate)
+        primes = np.asarray(primes, np.float32)
+        overlap = encoding.span - encoding.step
+        # Whole steps that end with the prime's very last sample, so that the piece begins right after it.
+        primes = primes[:, max(0, primes.shape[1] - overlap) % encoding.step :]
+        prime = run.encode(tf.constant(primes))
+        if prime.shape[1] < 1:
+            raise UserError(f"the prime is shorter than one frame of {encoding.span} samples: take a longer one")
+        temperatures = np.broadcast_to(self.temperature if temperature is None else temperature, [len(primes)]).astype(
+            np.float32
+        )
+        parameters, states = run.listen(prime)
+        sounding = Sounding(run, prime, primes)
+        step, made, per_block = 0, 0, max(1, round(block_seconds * encoding.sample_rate / encoding.step))
+        while made < wanted:
+            count = min(per_block, -(-(wanted - made + sounding.overlap) // encoding.step))
+            frames, parameters, states = run.draw(
+                parameters, states, step, count, tf.constant(temperatures), tf.constant(seeds, tf.int32)
+            )
+            step += count
+            block = limited(sounding.add(frames))[:, : wanted - made]
+            made += block.shape[1]
+            if block.shape[1]:
+                yield block
+
+    def reconstruct(self, samples: np.ndarray) -> np.ndarray:
+        """[samples] through the frames and back, without the edges: the best that this kind of frame can do."""
+        run, edge = self.free_run, self.encoding.edge
+        whole = run.decode(run.encode(tf.constant(samples[None], tf.float32)))[0].numpy()
+        return limited(whole[edge : len(whole) - edge])
+
+
+@dataclass(frozen=True, eq=False)
+class RunGenerator(Generator):
+    """The generator of a run folder, with the song that it learned at hand."""
+
+    run: Run
+    settings: Settings
+
+    @cached_property
+    def song(self) -> Song:
+        """The song of the run, from the cache where it is there. Raises UserError when its files are gone or others."""
+        song = open_song(self.settings.song, report=lambda line: None)
+        known = json.loads(self.run.song.read_text(encoding="utf-8"))
+        if song.content_hash != known["content_hash"]:
+            raise UserError(
+                f"the song of {self.run.folder} has changed since the training: {', '.join(known['files'])}"
+            )
+        return song
+
+    def primes(self, part: str, seeds: Sequence[int], at: float | None = None) -> np.ndarray:
+        """One prime for each seed, [pieces, samples]: `prime_seconds` of a part, at a place that the seed draws.
+
+        Raises UserError when `at`, in seconds from the start of the part, lies outside of it.
+        """
+        samples, rate = self.song.part(part), self.song.sample_rate
+        length = min(len(samples), round(self.settings.generate.prime_seconds * rate))
+        if at is None:
+            starts = [int(np.random.default_rng([seed, 5]).integers(0, len(samples) - length + 1)) for seed in seeds]
+        elif 0 <= at <= (len(samples) - length) / rate:
+            starts = [round(at * rate)] * len(seeds)
+        else:
+            raise UserError(
+                f"--prime-at {at:g} s: the {part} part has room for a prime from 0 to {(len(samples) - length) / rate:.1f} s"
+            )
+        return np.stack([samples[start : start + length] for start in starts])

@@ -1,0 +1,126 @@
+"""Output layers, each with its loss and its way to draw a frame, side by side.
+
+A head turns the trunk's output [..., width] into parameters [..., parameter]; `loss` compares those with the real next
+frame; `draw` makes a frame from them. Losses are negative log likelihoods in nats per figure of the frame (for `mse`: half
+the squared error), so that frames of any size compare.
+"""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import tensorflow as tf
+
+from sonicrnn.config import HeadSettings
+
+# The narrowest and widest Gaussian that a head can predict, as logarithms, for frames of unit variance: a narrower one would
+# reward a model that knows single training frames by heart, without bound.
+LOG_SCALE_RANGE = (-4.0, 1.5)
+
+
+@keras.saving.register_keras_serializable("sonicrnn")
+class MeanSquaredError(keras.layers.Layer):
+    """The seeds' head: one value for each figure, trained on squared error. Its draw is its prediction."""
+
+    def __init__(self, dimension: int, **arguments):
+        super().__init__(**arguments)
+        self.dimension = dimension
+        self.dense = keras.layers.Dense(dimension, name="prediction")
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+    def loss(self, parameters: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """[..., time, dimension] twice -> [..., time]: half the mean squared error."""
+        return 0.5 * tf.reduce_mean(tf.square(parameters - target), -1)
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that one draw uses up."""
+        return 0
+
+    def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """The prediction itself; temperature and noise change nothing."""
+        return parameters
+
+    def mean(self, parameters: tf.Tensor) -> tf.Tensor:
+        """[..., dimension]: the expected frame."""
+        return parameters
+
+    def get_config(self):
+        return {**super().get_config(), "dimension": self.dimension}
+
+
+@keras.saving.register_keras_serializable("sonicrnn")
+class GaussianMixture(keras.layers.Layer):
+    """A mixture of diagonal Gaussians over the whole frame (Bishop, "Mixture Density Networks", 1994).
+
+    With one Gaussian it is the `gaussian` head. Temperature divides the mixture's logits and multiplies the standard deviations:
+    0 draws the mean of the likeliest Gaussian, 1 the model's own distribution.
+    """
+
+    def __init__(self, dimension: int, mixtures: int = 1, **arguments):
+        super().__init__(**arguments)
+        self.dimension = dimension
+        self.mixtures = mixtures
+        self.dense = keras.layers.Dense(mixtures * (1 + 2 * dimension), name="parameters")
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+    def split(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """-> logits [..., mixtures], means and log standard deviations [..., mixtures, dimension]."""
+        size = self.mixtures * self.dimension
+        logits, means, spreads = tf.split(parameters, [self.mixtures, size, size], -1)
+        shape = tf.concat([tf.shape(parameters)[:-1], [self.mixtures, self.dimension]], 0)
+        low, high = LOG_SCALE_RANGE
+        log_scales = low + (high - low) * tf.sigmoid(tf.reshape(spreads, shape) + 1.0)
+        return logits, tf.reshape(means, shape), log_scales
+
+    def loss(self, parameters: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """[..., time, parameter], [..., time, dimension] -> [..., time]: nats per figure."""
+        logits, means, log_scales = self.split(parameters)
+        error = (target[..., None, :] - means) * tf.exp(-log_scales)
+        each = -0.5 * tf.square(error) - log_scales - 0.5 * math.log(2 * math.pi)
+        together = tf.reduce_logsumexp(tf.nn.log_softmax(logits) + tf.reduce_sum(each, -1), -1)
+        return -together / self.dimension
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that one draw uses up."""
+        return self.mixtures + self.dimension
+
+    def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """[batch, parameter], temperature [batch], standard normal noise [batch, noise_size] -> [batch, dimension]."""
+        logits, means, log_scales = self.split(parameters)
+        uniform = 0.5 * tf.math.erfc(-noise[:, : self.mixtures] / math.sqrt(2))
+        gumbel = -tf.math.log(-tf.math.log(tf.clip_by_value(uniform, 1e-7, 1 - 1e-7)))
+        chosen = tf.argmax(logits + temperature[:, None] * gumbel, -1)  # a draw from softmax(logits / temperature)
+        mean = tf.gather(means, chosen, batch_dims=1)
+        scale = tf.exp(tf.gather(log_scales, chosen, batch_dims=1))
+        return mean + temperature[:, None] * scale * noise[:, self.mixtures :]
+
+    def mean(self, parameters: tf.Tensor) -> tf.Tensor:
+        """[..., dimension]: the expected frame."""
+        logits, means, _ = self.split(parameters)
+        return tf.reduce_sum(tf.nn.softmax(logits)[..., None] * means, -2)
+
+    def get_config(self):
+        return {**super().get_config(), "dimension": self.dimension, "mixtures": self.mixtures}
+
+
+Head = MeanSquaredError | GaussianMixture
+
+
+def make_head(settings: HeadSettings, dimension: int) -> Head:
+    """The head that the settings name, for frames of `dimension` figures."""
+    if settings.kind == "mse":
+        return MeanSquaredError(dimension, name="head")
+    return GaussianMixture(dimension, settings.mixtures if settings.kind == "mixture" else 1, name="head")

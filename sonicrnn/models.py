@@ -1,0 +1,181 @@
+"""The model: dense front, a stack of recurrent layers, a head."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from sonicrnn.config import ModelSettings
+from sonicrnn.heads import make_head
+from sonicrnn.recurrent import GRU, LSTM
+
+State = list[tf.Tensor]
+
+
+@keras.saving.register_keras_serializable("sonicrnn")
+class SongModel(keras.Model):
+    """Reads frames and predicts, at each, the parameters of the next one.
+
+    `call` takes frames [batch, time, dimension] and gives parameters [batch, time, parameter]. `follow` also takes and gives the
+    recurrent state, and `advance` does one step of the free run.
+
+    Args:
+        dimension: figures of a frame.
+        settings: `ModelSettings`, or the mapping that its `model_dump` gives.
+        seed: of the initial weights and of the noise in training.
+    """
+
+    def __init__(self, dimension: int, settings: ModelSettings | dict, seed: int = 1, **arguments):
+        super().__init__(**arguments)
+        self.settings = settings if isinstance(settings, ModelSettings) else ModelSettings.model_validate(settings)
+        self.dimension = dimension
+        self.seed = seed
+        made = self.settings
+        glorot = [keras.initializers.GlorotUniform(seed + 100 + index) for index in range(len(made.front) + 1)]
+        self.front = [
+            keras.layers.Dense(width, activation="gelu", kernel_initializer=glorot[index], name=f"front_{index}")
+            for index, width in enumerate(made.front)
+        ]
+        self.stack = [_recurrent(made, index, seed + 200) for index in range(len(made.widths))]
+        self.drop = [
+            keras.layers.Dropout(made.dropout, seed=seed + 300 + index) for index in range(len(made.widths) + 1)
+        ]
+        self.head = make_head(made.head, dimension)
+        self.head.dense.kernel_initializer = glorot[-1]
+        self.carried: list[tf.Variable] = []
+
+    def build(self, input_shape):
+        """Make all weights, for frames [batch, time, dimension]."""
+        width = self.dimension
+        for layer in self.front:
+            layer.build((None, None, width))
+            width = layer.units
+        first, outputs = width, 0
+        for index, layer in enumerate(self.stack):
+            layer.build((None, None, width + (first if self.settings.skip and index else 0)))
+            width = layer.units
+            outputs = outputs + width if self.settings.skip else width
+        self.head.build((None, None, outputs))
+        self.built = True
+
+    def call(self, inputs, training=False):
+        return self.follow(inputs, None, training)[0]
+
+    def follow(self, inputs: tf.Tensor, states: list[State] | None, training: bool = False):
+        """[batch, time, dimension] and the state (None: at rest) -> parameters [batch, time, parameter], state after it."""
+        hidden = self._enter(inputs, training)
+        first, outputs, after = hidden, [], []
+        for index, layer in enumerate(self.stack):
+            hidden, *state = layer(
+                self._joined(hidden, first, index),
+                initial_state=None if states is None else states[index],
+                training=training,
+            )
+            after.append(state)
+            hidden = self.drop[index + 1](hidden, training=training)
+            outputs.append(hidden)
+        return self.head(self._collected(outputs)), after
+
+    def advance(self, frame: tf.Tensor, states: list[State]):
+        """One step: frame [batch, dimension] and the state -> parameters [batch, parameter], state after it."""
+        hidden = self._enter(frame, False)
+        first, outputs, after = hidden, [], []
+        for index, layer in enumerate(self.stack):
+            hidden, state = layer.cell(self._joined(hidden, first, index), states[index], training=False)
+            after.append(list(state))
+            outputs.append(hidden)
+        return self.head(self._collected(outputs)), after
+
+    def rest(self, batch: tf.Tensor) -> list[State]:
+        """The state before anything was heard: zeros [batch, width]."""
+        count = 1 if self.settings.cell == "gru" else 2
+        return [[tf.zeros([batch, layer.units]) for _ in range(count)] for layer in self.stack]
+
+    def _enter(self, hidden: tf.Tensor, training: bool) -> tf.Tensor:
+        for layer in self.front:
+            hidden = layer(hidden)
+        return self.drop[0](hidden, training=training)
+
+    def _joined(self, hidden: tf.Tensor, first: tf.Tensor, index: int) -> tf.Tensor:
+        return tf.concat([hidden, first], -1) if self.settings.skip and index else hidden
+
+    def _collected(self, outputs: list[tf.Tensor]) -> tf.Tensor:
+        return tf.concat(outputs, -1) if self.settings.skip else outputs[-1]
+
+    # Training ---------------------------------------------------------------------------------------------------
+
+    def disturbed(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Inputs with noise whose strength each sequence draws for itself, evenly from 0 to `input_noise`.
+
+        A free run's inputs are never quite right; having seen such inputs keeps it on course (Pasini et al., "Continuous
+        Autoregressive Models with Noise Augmentation Avoid Error Accumulation", 2024).
+        """
+        if not self.settings.input_noise:
+            return inputs
+        step = tf.cast(self.optimizer.iterations, tf.int32)
+        seed = tf.stack([tf.constant(self.seed), step])
+        strength = tf.random.stateless_uniform([tf.shape(inputs)[0], 1, 1], seed, 0.0, self.settings.input_noise)
+        return inputs + strength * tf.random.stateless_normal(tf.shape(inputs), seed + [1, 0])
+
+    def carry_state(self, batch: int) -> None:
+        """Keep the recurrent state of `batch` streams from one training step to the next (truncated BPTT)."""
+        self.carried = [tf.Variable(value, trainable=False) for state in self.rest(batch) for value in state]
+
+    def _carried_in(self, carry: tf.Tensor) -> list[State]:
+        """The state that the last step left, at rest for the streams that start afresh."""
+        values = iter(variable * carry[:, None] for variable in self.carried)
+        return [[next(values) for _ in state] for state in self.rest(1)]
+
+    def train_step(self, batch):
+        inputs, targets = batch[:2]
+        before = self._carried_in(batch[2]) if self.carried else None
+        with tf.GradientTape() as tape:
+            parameters, after = self.follow(self.disturbed(inputs), before, training=True)
+            loss = tf.reduce_mean(self.head.loss(parameters, targets))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        for variable, value in zip(self.carried, (value for state in after for value in state)):
+            variable.assign(value)
+        return {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
+
+    @tf.function(reduce_retracing=True)
+    def example_loss(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """The mean loss of a batch, without noise or dropout: scalar."""
+        return tf.reduce_mean(self.head.loss(self(inputs, training=False), targets))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "dimension": self.dimension,
+            "settings": self.settings.model_dump(mode="json"),
+            "seed": self.seed,
+        }
+
+
+def _recurrent(made: ModelSettings, index: int, seed: int) -> keras.layers.Layer:
+    arguments = dict(
+        units=made.widths[index],
+        return_sequences=True,
+        return_state=True,
+        kernel_initializer=keras.initializers.GlorotUniform(seed + 2 * index),
+        recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * index + 1),
+        name=f"{made.cell}_{index}",
+    )
+    if made.cell == "gru":
+        return GRU(**arguments)
+    return LSTM(**arguments, bias_initializer=ForgetBias(made.forget_bias), unit_forget_bias=False)
+
+
+@keras.saving.register_keras_serializable("sonicrnn")
+class ForgetBias(keras.initializers.Initializer):
+    """Zeros, but `value` for the LSTM's forget gate: at 0 it forgets half of its memory at each step (Jozefowicz et al., 2015)."""
+
+    def __init__(self, value: float = 1.0):
+        self.value = value
+
+    def __call__(self, shape, dtype=None):
+        quarter = shape[0] // 4
+        return tf.concat([tf.zeros([quarter]), tf.fill([quarter], self.value), tf.zeros([2 * quarter])], 0)
+
+    def get_config(self):
+        return {"value": self.value}

@@ -1,0 +1,239 @@
+"""The song as tf.data: overlapping sequences in seeded order, or contiguous streams.
+
+A part of the song is a row table: the samples themselves for waveform frames, the encoded frames for the others (one row
+a frame, made once and kept in the cache). An example is `sequence_length + 1` frames; the input is all but the last, the
+target all but the first. Example `i` starts at sample `i * shift`; there are `example_count` of them, and no example
+crosses the border of a part.
+
+Which rows a training step sees is a pure function of the seed and the step's number, so a resumed run continues with
+the very examples an uninterrupted one would have seen, and nothing of the order stands in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from sonicrnn import frames
+from sonicrnn.config import DataSettings
+from sonicrnn.encoding import Encoding, encoded_blocks
+from sonicrnn.errors import UserError
+from sonicrnn.files import written_beside
+
+# Examples of the validation part that one look at it takes; spread evenly, always the same ones.
+MOST_VALIDATION_EXAMPLES = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One part of the song, ready to be cut into examples.
+
+    Attributes:
+        rows: [samples] float32 of the song for waveform frames, else [frames, dimension].
+        encoding: what the rows are made with.
+        data: sequence length, shift, batch size, order.
+    """
+
+    rows: np.ndarray
+    encoding: Encoding
+    data: DataSettings
+
+    @property
+    def is_waveform(self) -> bool:
+        return self.rows.ndim == 1
+
+    @property
+    def example_rows(self) -> int:
+        """Rows of one example."""
+        length = self.data.sequence_length + 1
+        if self.is_waveform:
+            return frames.samples_of(length, self.encoding.settings.frame_length, self.encoding.step)
+        return length
+
+    @property
+    def shift_rows(self) -> int:
+        """Rows between the starts of two neighbouring examples."""
+        samples = self.data.shift or max(1, self.data.sequence_length // 4) * self.encoding.step
+        return samples if self.is_waveform else samples // self.encoding.step
+
+    @property
+    def example_count(self) -> int:
+        """Every example that fits: `1 + (rows - example_rows) // shift_rows`."""
+        return frames.frame_count(len(self.rows), self.example_rows, self.shift_rows)
+
+    @property
+    def stream_rows(self) -> int:
+        """Rows by which a stream moves on from one step to the next: a whole sequence."""
+        return self.data.sequence_length * (self.encoding.step if self.is_waveform else 1)
+
+    @property
+    def stream_steps(self) -> int:
+        """Steps that each of the `batch_size` contiguous streams lasts in one pass over the part."""
+        lane = len(self.rows) // self.data.batch_size
+        overhang = self.example_rows - self.stream_rows
+        return max(0, (lane - overhang) // self.stream_rows)
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Training steps of one pass over the part; the last batch of a pass is filled from the next."""
+        if self.data.order == "streams":
+            return self.stream_steps
+        return -(-self.example_count // self.data.batch_size)
+
+
+def check_length(settings: DataSettings, encoding: Encoding, samples: int, part: str) -> None:
+    """Raises UserError, saying how many seconds are missing, when a part is shorter than one example."""
+    rate, step = encoding.sample_rate, encoding.step
+    if encoding.settings.kind != "waveform" and settings.shift and settings.shift % step:
+        near = max(1, round(settings.shift / step)) * step
+        raise UserError(
+            f"data.shift {settings.shift} must be a multiple of the {step} samples of one {encoding.settings.kind} step: "
+            f"take data.shift={near}"
+        )
+    needed = frames.samples_of(settings.sequence_length + 1, encoding.span, step)
+    lanes = settings.batch_size if settings.order == "streams" and part == "training" else 1
+    if samples < needed * lanes:
+        missing = (needed * lanes - samples) / rate
+        streams = f" in each of {lanes} streams" if lanes > 1 else ""
+        longest = (samples // lanes - encoding.span) // step
+        raise UserError(
+            f"a sequence of {settings.sequence_length} frames and its target need {needed / rate:.2f} s{streams}, but the {part} "
+            f"part has {samples / rate:.2f} s: {missing:.2f} s are missing. "
+            + (
+                f"Take data.sequence_length={longest} or less, or a longer recording"
+                if longest > 0
+                else "Take a longer recording"
+            )
+        )
+
+
+def make_table(part: np.ndarray, encoding: Encoding, data: DataSettings, cache: Path, content: str) -> Table:
+    """The table of one part; `content` names the part's samples (hash of the song and the part's borders).
+
+    Encoded frames are written to the cache once and mapped into memory, so that a song of any length costs none.
+    """
+    if encoding.settings.kind == "waveform":
+        return Table(part, encoding, data)
+    file = cache / "frames" / f"{_key(encoding, content)}.npy"
+    if not file.exists():
+        _write_rows(file, part, encoding)
+    return Table(np.load(file, mmap_mode="r"), encoding, data)
+
+
+def training_data(table: Table, seed: int, first_step: int = 0) -> tf.data.Dataset:
+    """Endless batches from step `first_step` on: (inputs, targets) float32 [batch, time, dimension].
+
+    With `order: streams` there is a third element, float32 [batch]: 0 where a stream starts afresh, else 1.
+    """
+    starts = stream_starts(table, seed) if table.data.order == "streams" else shuffled_starts(table, seed)
+    return (
+        tf.data.Dataset.counter(first_step)
+        .map(starts)  # first rows: cheap, and the last place where order is decided
+        .map(_cut(table), num_parallel_calls=2, deterministic=True)  # copies rows out of the mapped file
+        .map(_frames(table), num_parallel_calls=2, deterministic=True)  # reshapes, in the graph
+        .prefetch(4)  # the step never waits for the disk
+    )
+
+
+def validation_data(table: Table) -> tf.data.Dataset:
+    """The same few hundred examples every time, without order or chance, in batches (the last may be smaller)."""
+    count = table.example_count
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_VALIDATION_EXAMPLES)).astype(np.int64))
+    return (
+        tf.data.Dataset.from_tensor_slices(chosen * table.shift_rows)
+        .batch(min(table.data.batch_size, len(chosen)))
+        .map(lambda starts: (starts, tf.ones_like(starts, tf.float32)))
+        .map(_cut(table), num_parallel_calls=2, deterministic=True)
+        .map(_frames(table, with_carry=False), num_parallel_calls=2, deterministic=True)
+        .prefetch(2)
+    )
+
+
+def shuffled_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Step number -> the first rows of its examples: each pass is a new order of all examples of the whole song."""
+    count, batch, shift = table.example_count, table.data.batch_size, table.shift_rows
+
+    def starts(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        place = step * batch + tf.range(batch, dtype=tf.int64)
+        turn, index = place // count, place % count
+        # The public wrapper takes one seed for all; an example's seed is its pass, and a batch may touch two.
+        seeds = tf.stack([tf.fill([batch], tf.constant(seed, tf.int64)), turn, tf.zeros_like(turn)], 1)
+        last = tf.constant(count - 1, tf.int64)
+        shuffled = tf.raw_ops.RandomIndexShuffle(index=index, seed=seeds, max_index=last, rounds=4)
+        return shuffled * shift, tf.ones([batch])
+
+    return starts
+
+
+def stream_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Step number -> the first rows of the next sequence of every stream, and where streams start afresh.
+
+    The part is cut into `batch_size` equal lanes, read side by side. What a lane has left over moves its start from pass to pass.
+    """
+    lane, steps = len(table.rows) // table.data.batch_size, table.stream_steps
+    used = table.example_rows + (steps - 1) * table.stream_rows
+    grid = 1 if table.is_waveform else table.shift_rows
+    spare = (lane - used) // grid
+
+    def starts(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        turn, place = step // steps, step % steps
+        jitter = tf.random.stateless_uniform([], [seed, turn], 0, spare + 1, tf.int64) * grid
+        lanes = tf.range(table.data.batch_size, dtype=tf.int64) * lane
+        carry = tf.fill([table.data.batch_size], tf.cast(place > 0, tf.float32))
+        return lanes + jitter + place * table.stream_rows, carry
+
+    return starts
+
+
+def _cut(table: Table) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """First rows [batch] -> rows [batch, example_rows(, dimension)]."""
+    rows, length = table.rows, table.example_rows
+
+    def copy(starts: np.ndarray) -> np.ndarray:
+        return np.stack([rows[start : start + length] for start in starts])
+
+    def cut(starts: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        block = tf.numpy_function(copy, [starts], tf.float32, stateful=False)
+        block.set_shape([starts.shape[0], length, *rows.shape[1:]])
+        return block, carry
+
+    return cut
+
+
+def _frames(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]:
+    """Rows -> inputs and the targets one frame later; waveform rows are normalised and framed here."""
+
+    def make(block: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        sequence = table.encoding.encode(block) if table.is_waveform else block
+        pair = (sequence[:, :-1], sequence[:, 1:])
+        return (*pair, carry) if with_carry and table.data.order == "streams" else pair
+
+    return make
+
+
+def _write_rows(file: Path, part: np.ndarray, encoding: Encoding) -> None:
+    total = encoding.frame_count(len(part))
+    encode = tf.function(encoding.encode, reduce_retracing=True)
+    with written_beside(file) as beside:
+        rows = np.lib.format.open_memmap(beside, "w+", np.float32, (total, encoding.dimension))
+        first = 0
+        for block in encoded_blocks(encode, encoding, part):
+            rows[first : first + len(block)] = block
+            first += len(block)
+        rows.flush()
+
+
+def _key(encoding: Encoding, content: str) -> str:
+    """A name for the encoded frames of one part: equal where the samples and every figure of the encoding are."""
+    facts = [content, encoding.settings.model_dump(mode="json"), encoding.normaliser.offset, encoding.normaliser.scale]
+    key = hashlib.sha256(json.dumps(facts).encode())
+    for array in (encoding.mean, encoding.analysis):
+        if array is not None:
+            key.update(array.tobytes())
+    return key.hexdigest()[:32]

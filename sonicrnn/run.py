@@ -1,0 +1,152 @@
+"""A run folder: its name, its files, who may write to it, and what its config says."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from sonicrnn.config import Settings, differences, dump_settings, parse_settings
+from sonicrnn.errors import UserError
+from sonicrnn.files import write_text
+
+# Settings that do not change what is trained: a run may go on with other ones.
+FREE_TO_CHANGE = ("generate.", "wandb.", "runs:", "name:", "song.cache:")
+
+
+@dataclass(frozen=True)
+class Run:
+    """`runs/NAME/` and the places in it."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.keras"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.npz"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.npz"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.csv"
+
+    @property
+    def curves(self) -> Path:
+        return self.folder / "curves.png"
+
+    @property
+    def audio(self) -> Path:
+        return self.folder / "audio"
+
+    @property
+    def song(self) -> Path:
+        return self.folder / "song.json"
+
+    @property
+    def temperature(self) -> Path:
+        return self.folder / "temperature.json"
+
+    @property
+    def scores(self) -> Path:
+        return self.folder / "scores.json"
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "listen.html"
+
+    def settings(self) -> Settings:
+        """The settings that the run was started with. Raises UserError when the folder holds no run."""
+        if not self.config.is_file():
+            raise UserError(f"{self.folder} holds no run (there is no config.yaml){self._others()}")
+        text = self.config.read_text(encoding="utf-8")
+        return parse_settings(yaml.safe_load(text) or {}, where=str(self.config))
+
+    def trained(self) -> Settings:
+        """The settings of a run that has a model. Raises UserError when training has not come so far."""
+        settings = self.settings()
+        if not self.model.is_file():
+            raise UserError(
+                f"{self.folder} has no model yet: let `python -m sonicrnn.fit` go on until its first epoch ends"
+            )
+        return settings
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one training. Raises UserError while another process holds it."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, which `--fresh` may move.
+        with self.folder.with_name(f".{self.folder.name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"another process is training {self.folder}: wait for it, or choose another name="
+                ) from None
+            yield
+
+    def _others(self) -> str:
+        siblings = sorted(path.parent for path in self.folder.parent.glob("*/config.yaml"))
+        return f"; there are: {', '.join(map(str, siblings))}" if siblings else ""
+
+
+def run_name(settings: Settings, config_stem: str, song_name: str) -> str:
+    """`settings.name`, else the config's name and the song's, fit for a folder."""
+    name = settings.name or f"{config_stem}-{song_name}"
+    return re.sub(r"[^\w.+-]+", "-", name, flags=re.UNICODE).strip("-.") or "run"
+
+
+def enter(run: Run, settings: Settings, fresh: bool) -> bool:
+    """Make the folder ready for a training with these settings; True when it goes on with an earlier one.
+
+    1. `fresh`: what is there is moved aside, to NAME.1, NAME.2, …; nothing is deleted.
+    2. An empty or missing folder is a new run, and its settings are written first of all.
+    3. A folder with files but no config.yaml is none of ours: refused.
+    4. The same settings (but for how to generate and what to report) go on from the last checkpoint.
+    5. Other settings are refused, each named with what it was and what it would be.
+
+    Raises UserError where it refuses.
+    """
+    folder = run.folder
+    if fresh and _contents(folder):
+        folder.rename(_free_name(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not run.config.exists():
+        if _contents(folder):
+            raise UserError(f"{folder} has files but no config.yaml, so it is no run: choose another name=, or --fresh")
+        write_text(run.config, dump_settings(settings))
+        return False
+    changed = [line for line in differences(run.settings(), settings) if not line.startswith(FREE_TO_CHANGE)]
+    if changed:
+        lines = "\n  ".join(changed)
+        raise UserError(
+            f"{folder} was started with other settings:\n  {lines}\n"
+            "Give the old ones to go on, another name= for a second run, or --fresh to start over (the old run is kept)"
+        )
+    write_text(run.config, dump_settings(settings))
+    return True
+
+
+def _contents(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _free_name(folder: Path) -> Path:
+    number = 1
+    while (free := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    return free

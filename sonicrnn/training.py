@@ -1,0 +1,203 @@
+"""One training, from settings to a run folder with a model in it.
+
+`fit` reads top-down: song, encoding, tables, model, callbacks, `keras.Model.fit`, the finishing touches. The rules for going on with
+an earlier run stand in `run.enter`; what a checkpoint holds, in `checkpoint`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from sonicrnn.callbacks import Checkpoints, Curves, Judge, Line, Listening, Pace
+from sonicrnn.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
+from sonicrnn.config import Settings
+from sonicrnn.encoding import Encoding, fit_encoding
+from sonicrnn.errors import UserError
+from sonicrnn.files import write_json, written_beside
+from sonicrnn.free_run import FreeRun
+from sonicrnn.generator import Generator
+from sonicrnn.models import SongModel
+from sonicrnn.pipeline import Table, check_length, make_table, training_data, validation_data
+from sonicrnn.run import Run, enter, run_name
+from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, open_song, part_statistics
+from sonicrnn.temperature import find_temperature
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that a training is made of."""
+
+    run: Run
+    settings: Settings
+    song: Song
+    encoding: Encoding
+    training: Table
+    validation: Table
+    model: SongModel
+
+
+def fit(settings: Settings, config_stem: str = "run", fresh: bool = False, report: Report = print) -> Run:
+    """Train, or go on training, and leave a run folder with the best model. Raises UserError for what a user can mend."""
+    song = open_song(settings.song, report)
+    run = Run(Path(settings.runs) / run_name(settings, config_stem, song.name))
+    with run.locked():
+        resumed = enter(run, settings, fresh)
+        prepared = prepare(run, settings, song)
+        progress = _progress(prepared, resumed)
+        if progress.finished:
+            report(f"{run.folder} is finished: nothing is left to train (--fresh starts over and keeps this one)")
+        else:
+            train(prepared, progress, report)
+            finish(prepared, progress, report)
+    return run
+
+
+def prepare(run: Run, settings: Settings, song: Song) -> Prepared:
+    """Everything up to the first step. Raises UserError when the song is another one, or too short."""
+    keras.utils.set_random_seed(settings.seed)
+    _same_song(run, song)
+    figures = part_statistics(song)
+    encoding = _encoding(run, settings, song, normaliser(figures, settings.song.normalise, "training"))
+    cache = cache_folder(settings.song)
+    tables = {}
+    for part in ("training", "validation"):
+        samples = song.part(part)
+        own = replace(encoding, normaliser=normaliser(figures, settings.song.normalise, part))
+        check_length(settings.data, own, len(samples), part)
+        content = f"{song.content_hash} {song.parts[part]} {song.lead_in} {song.fade_out}"
+        tables[part] = make_table(samples, own, settings.data, cache, content)
+    model = make_model(settings, encoding.dimension)
+    if settings.data.order == "streams":
+        model.carry_state(settings.data.batch_size)
+    return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model)
+
+
+def make_model(settings: Settings, dimension: int) -> SongModel:
+    """The model with its optimizer, its weights drawn."""
+    made = settings.train
+    model = SongModel(dimension, settings.model, settings.seed)
+    model.build((None, None, dimension))
+    optimizer = keras.optimizers.Adam(
+        made.learning_rate, global_clipnorm=made.clip_norm, use_ema=made.average > 0, ema_momentum=made.average or 0.99
+    )
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, jit_compile=False)
+    return model
+
+
+def train(prepared: Prepared, progress: Progress, report: Report) -> None:
+    """Run `keras.Model.fit` from where `progress` stands to the end that the settings name."""
+    settings, model, run = prepared.settings, prepared.model, prepared.run
+    pace = Pace(settings.train, progress, steps_per_epoch(prepared))
+    callbacks = [
+        pace,
+        Judge(run, settings.train, progress, validation_data(prepared.validation)),
+        Curves(run, progress),
+        Listening(run, settings.train, progress, _short_free_run(prepared), prepared.encoding.sample_rate),
+        *_wandb_log(prepared, progress),
+        Line(report, pace, progress),
+        Checkpoints(run, settings.train, progress),
+    ]
+    report(_announcement(prepared, progress, pace))
+    while pace.share < 1 and not progress.out_of_patience:
+        # The epoch that a killed run left unfinished is finished first: Keras wants all epochs of one `fit` equally long.
+        last = progress.epoch + 1 if progress.epoch_step else settings.train.epochs or 10**9
+        model.fit(
+            training_data(prepared.training, settings.seed, progress.step),
+            initial_epoch=progress.epoch,
+            epochs=last,
+            steps_per_epoch=pace.epoch_steps - progress.epoch_step,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+
+def finish(prepared: Prepared, progress: Progress, report: Report) -> None:
+    """Write the best model, find its temperature, and mark the run as finished."""
+    model, run = prepared.model, prepared.run
+    model.set_weights(load_weights(run.best))
+    with written_beside(run.model) as beside:
+        model.save(beside)
+    report(f"best after epoch {progress.best_epoch}, validation {progress.best_loss:.3f}; looking for the temperature")
+    chosen = find_temperature(FreeRun(model, prepared.encoding), prepared.song, prepared.settings)
+    write_json(run.temperature, chosen)
+    progress.finished = True
+    save_checkpoint(run.checkpoint, model, progress)
+
+
+def steps_per_epoch(prepared: Prepared) -> int:
+    """One pass over the training part, or `train.epoch_steps` where a pass is longer."""
+    one_pass, most = prepared.training.steps_per_pass, prepared.settings.train.epoch_steps
+    return min(one_pass, most) if most else one_pass
+
+
+def _announcement(prepared: Prepared, progress: Progress, pace: Pace) -> str:
+    table, model = prepared.training, prepared.model
+    begins = f"goes on at epoch {progress.epoch + 1}, step {progress.step + 1}" if progress.step else "starts"
+    return (
+        f"{prepared.run.folder} {begins}: {model.count_params():,} weights, {table.example_count:,} training examples, "
+        f"{pace.epoch_steps} steps an epoch"
+    )
+
+
+def _short_free_run(prepared: Prepared) -> Callable[[float], np.ndarray]:
+    """Seconds -> a free run of that length after the start of the validation part."""
+    free_run = FreeRun(prepared.model, prepared.encoding)
+    made, rate = prepared.settings.generate, prepared.encoding.sample_rate
+    prime = prepared.song.part("validation")[: round(made.prime_seconds * rate)]
+    temperature = 1.0 if made.temperature == "auto" else made.temperature
+
+    def listen(seconds: float) -> np.ndarray:
+        return Generator(free_run, temperature).generate(prime[None], seconds, seeds=[prepared.settings.seed])[0]
+
+    return listen
+
+
+def _wandb_log(prepared: Prepared, progress: Progress) -> list[keras.callbacks.Callback]:
+    if prepared.settings.wandb.mode == "disabled":
+        return []
+    from sonicrnn.wandb_log import WandbLog  # takes a second to import: only where it is wanted
+
+    return [WandbLog(prepared.run, prepared.settings, progress)]
+
+
+def _progress(prepared: Prepared, resumed: bool) -> Progress:
+    """Where an earlier start of the run left off; the beginning where there is nothing to go on from."""
+    checkpoint = prepared.run.checkpoint
+    return load_checkpoint(checkpoint, prepared.model) if resumed and checkpoint.exists() else Progress()
+
+
+def _same_song(run: Run, song: Song) -> None:
+    """Raises UserError when the folder was started on other audio; else remembers this one."""
+    facts = {
+        "name": song.name,
+        "content_hash": song.content_hash,
+        "sample_rate": song.sample_rate,
+        "seconds": len(song.samples) / song.sample_rate,
+        "files": [str(file.path) for file in song.files],
+    }
+    if run.song.exists():
+        before = json.loads(run.song.read_text(encoding="utf-8"))
+        if before["content_hash"] != song.content_hash:
+            raise UserError(
+                f"{run.folder} was started on other audio ({before['name']}, {before['seconds']:.0f} s) than that of "
+                f"{song.name} ({facts['seconds']:.0f} s): choose another name=, or --fresh to start over"
+            )
+    write_json(run.song, facts)
+
+
+def _encoding(run: Run, settings: Settings, song: Song, by: Normaliser) -> Encoding:
+    """That of the run where it has one, else fitted to the training part and kept in the run."""
+    if (run.folder / "statistics.json").exists():
+        return Encoding.load(run.folder)
+    encoding = fit_encoding(song.part("training"), settings.frames, song.sample_rate, by)
+    encoding.save(run.folder)
+    return encoding
