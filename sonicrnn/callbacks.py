@@ -1,4 +1,4 @@
-"""What happens during a training besides the steps: pace and limits, validation, curves, audio, checkpoints, a line on the terminal.
+"""What happens in a training besides the steps: limits, validation, curves, audio, checkpoints, a line on the terminal.
 
 Keras calls them in the order in which `training.train` lists them. All share one `Progress`, which a checkpoint keeps.
 """
@@ -38,7 +38,7 @@ def averaged_weights(model: SongModel) -> Iterator[None]:
     try:
         yield
     finally:
-        for variable, value in zip(model.trainable_variables, current):
+        for variable, value in zip(model.trainable_variables, current, strict=True):
             variable.assign(value)
 
 
@@ -83,7 +83,8 @@ class Pace(keras.callbacks.Callback):
         if not math.isfinite(self.loss):
             raise UserError(
                 f"the loss is no longer a number at step {progress.step + 1}: try a lower train.learning_rate "
-                f"(now {self.settings.learning_rate}) or a smaller train.clip_norm, with --fresh; the run keeps its last checkpoint"
+                f"(now {self.settings.learning_rate}) or a smaller train.clip_norm, with --fresh; "
+                "the run keeps its last checkpoint"
             )
         progress.step += 1
         progress.epoch_step += 1
@@ -230,7 +231,8 @@ class Line(keras.callbacks.Callback):
         if self.live:
             sys.stdout.write("\r\x1b[2K")
         self.report(
-            f"epoch {epoch + 1}  step {self.progress.step}  loss {row['loss']:.3f}  validation {row['validation_loss']:.3f}  "
+            f"epoch {epoch + 1}  step {self.progress.step}  "
+            f"loss {row['loss']:.3f}  validation {row['validation_loss']:.3f}  "
             f"{_clock(self.progress.seconds)} so far, {self._left()}{best}"
         )
 

@@ -60,12 +60,12 @@ def load_checkpoint(file: Path, model: SongModel) -> Progress:
             values = [stored[f"{index:04d}"] for index in range(len(variables))]
             if len(stored.files) != len(variables) + 1:
                 raise ValueError("it holds other variables")
-        for variable, value in zip(variables, values):
+        for variable, value in zip(variables, values, strict=True):
             if tuple(variable.shape) != value.shape:
                 raise ValueError(f"{variable.name} has shape {tuple(variable.shape)} now and {value.shape} there")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"the checkpoint {file} cannot be resumed: {error}; start over with --fresh") from None
-    for variable, value in zip(variables, values):
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return Progress(**progress)
 

@@ -1,7 +1,8 @@
-"""What the model reads and predicts: frames of the normalised song, scaled or projected by the training part's statistics.
+"""What the model reads and predicts: frames of the normalised song, scaled or projected.
 
-`fit_encoding` looks at the training part alone, in blocks; an `Encoding` is those figures and the two directions.
-A run folder keeps it as `statistics.json` and, where there are arrays, `projection.npz`.
+The scales and the projection are statistics of the training part. `fit_encoding` looks at that part alone, in blocks;
+an `Encoding` is those figures and the two directions. A run folder keeps it as `statistics.json` and, where there are
+arrays, `projection.npz`.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ class Encoding:
     def decode(self, encoded: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
         """[batch, time, dimension] -> [batch, samples] at full scale 1; the edges are not cut off.
 
-        `known`, [batch, samples] at full scale 1, is audio that the first frames go on from, where phases have to be found.
+        `known`, [batch, samples] at full scale 1, is audio that the first frames go on from, where phases have to be
+        found.
         """
         made, hop = self.settings, self.settings.hop_length
         if made.kind == "waveform":

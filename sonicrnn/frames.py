@@ -89,8 +89,9 @@ def stft_samples(
 ) -> tf.Tensor:
     """[batch, time, frame_length // 2 + 1] log magnitudes -> [batch, samples], phases by Griffin and Lim.
 
-    The fast variant of Perraudin, Balazs and Søndergaard (WASPAA 2013) with momentum 0.99. It starts from fixed random phases,
-    or from those of `known`, [batch, some samples] that the first frames are to go on from: so audio made in blocks joins.
+    The fast variant of Perraudin, Balazs and Søndergaard (WASPAA 2013) with momentum 0.99. It starts from fixed random
+    phases, or from those of `known`, [batch, some samples] that the first frames are to go on from: so audio made in
+    blocks joins.
     """
     magnitude = magnitude_of(frames)
     momentum = 0.99

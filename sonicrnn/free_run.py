@@ -1,8 +1,8 @@
 """The free run: a prime in, new audio out, the whole loop in one graph.
 
-The prime is read in one pass, then the model's own draws are its inputs; the recurrent state is carried, so every step costs the
-same. Long pieces are made in blocks whose frames, phases and samples join without a seam, so that memory does not grow. The prime
-is never part of the output.
+The prime is read in one pass, then the model's own draws are its inputs; the recurrent state is carried, so every step
+costs the same. Long pieces are made in blocks whose frames, phases and samples join without a seam, so that memory does
+not grow. The prime is never part of the output.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import tensorflow as tf
 from sonicrnn.encoding import Encoding
 from sonicrnn.models import SongModel
 
-# A figure of a drawn frame lies at most this many standard deviations out: one wild draw could otherwise throw the free run
-# where no training frame ever was.
+# A figure of a drawn frame lies at most this many standard deviations out: one wild draw could otherwise throw the free
+# run where no training frame ever was.
 DRAW_LIMIT = 6.0
 NOISE_BLOCK = 64  # steps whose noise is made at once
 LIMIT = 0.9  # of full scale: louder samples are bent, so that no piece clips
@@ -30,7 +30,7 @@ class FreeRun(tf.Module):
 
     @tf.function(reduce_retracing=True)
     def listen(self, prime: tf.Tensor):
-        """Encoded prime [pieces, time, dimension] -> parameters of the next frame [pieces, parameter] and the state, in one pass."""
+        """Encoded prime [pieces, time, dimension] -> parameters of the next frame [pieces, parameter] and the state."""
         parameters, states = self.model.follow(prime, None)
         return parameters[:, -1], states
 
@@ -108,10 +108,10 @@ def limited(samples: np.ndarray) -> np.ndarray:
 
 
 class Sounding:
-    """Frames in, samples out, block by block, each block decoded together with the frames before it that it overlaps with.
+    """Frames in, samples out, block by block, each decoded together with the frames before it that it overlaps with.
 
-    For the first block those are the prime's last frames: the piece begins as it would go on from the prime, in its very phases.
-    What still overlaps with the prime is cut off.
+    For the first block those are the prime's last frames: the piece begins as it would go on from the prime, in its
+    very phases. What still overlaps with the prime is cut off.
 
     Attributes:
         overlap: samples of the next block that belong to the prime: 0 after the first.

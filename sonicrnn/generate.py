@@ -70,7 +70,8 @@ def _primes(generator: RunGenerator, options: argparse.Namespace, seeds: Sequenc
         end = round(options.prime_at * rate) + length
         if options.prime_at < 0 or end > len(samples):
             raise UserError(
-                f"--prime-at {options.prime_at:g} s: {file} has room for a prime up to {(len(samples) - length) / rate:.1f} s"
+                f"--prime-at {options.prime_at:g} s: {file} has room for a prime "
+                f"up to {(len(samples) - length) / rate:.1f} s"
             )
     return np.repeat(samples[None, end - length : end], len(seeds), 0)
 

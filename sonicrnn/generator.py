@@ -80,7 +80,10 @@ class Generator:
         seeds: Sequence[int] = (1,),
         block_seconds: float = BLOCK_SECONDS,
     ) -> Iterator[np.ndarray]:
-        """The same pieces in blocks as they are made, [pieces, some samples] each. Raises UserError for a prime under one frame."""
+        """The same pieces in blocks as they are made, [pieces, some samples] each.
+
+        Raises UserError for a prime under one frame.
+        """
         encoding, run = self.encoding, self.free_run
         wanted = round(seconds * encoding.sample_rate)
         primes = np.asarray(primes, np.float32)
@@ -145,6 +148,7 @@ class RunGenerator(Generator):
             starts = [round(at * rate)] * len(seeds)
         else:
             raise UserError(
-                f"--prime-at {at:g} s: the {part} part has room for a prime from 0 to {(len(samples) - length) / rate:.1f} s"
+                f"--prime-at {at:g} s: the {part} part has room for a prime "
+                f"from 0 to {(len(samples) - length) / rate:.1f} s"
             )
         return np.stack([samples[start : start + length] for start in starts])

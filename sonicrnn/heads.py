@@ -1,8 +1,8 @@
 """Output layers, each with its loss and its way to draw a frame, side by side.
 
 A head turns the trunk's output [..., width] into parameters [..., parameter]; `loss` compares those with the real next
-frame; `draw` makes a frame from them. Losses are negative log likelihoods in nats per figure of the frame (for `mse`: half
-the squared error), so that frames of any size compare.
+frame; `draw` makes a frame from them. Losses are negative log likelihoods in nats per figure of the frame (for `mse`:
+half the squared error), so that frames of any size compare.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from sonicrnn.config import HeadSettings
 
-# The narrowest and widest Gaussian that a head can predict, as logarithms, for frames of unit variance: a narrower one would
-# reward a model that knows single training frames by heart, without bound.
+# The narrowest and widest Gaussian that a head can predict, as logarithms, for frames of unit variance: a narrower one
+# would reward a model that knows single training frames by heart, without bound.
 LOG_SCALE_RANGE = (-4.0, 1.5)
 
 
@@ -59,8 +59,8 @@ class MeanSquaredError(keras.layers.Layer):
 class GaussianMixture(keras.layers.Layer):
     """A mixture of diagonal Gaussians over the whole frame (Bishop, "Mixture Density Networks", 1994).
 
-    With one Gaussian it is the `gaussian` head. Temperature divides the mixture's logits and multiplies the standard deviations:
-    0 draws the mean of the likeliest Gaussian, 1 the model's own distribution.
+    With one Gaussian it is the `gaussian` head. Temperature divides the mixture's logits and multiplies the standard
+    deviations: 0 draws the mean of the likeliest Gaussian, 1 the model's own distribution.
     """
 
     def __init__(self, dimension: int, mixtures: int = 1, **arguments):

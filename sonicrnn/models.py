@@ -16,8 +16,8 @@ State = list[tf.Tensor]
 class SongModel(keras.Model):
     """Reads frames and predicts, at each, the parameters of the next one.
 
-    `call` takes frames [batch, time, dimension] and gives parameters [batch, time, parameter]. `follow` also takes and gives the
-    recurrent state, and `advance` does one step of the free run.
+    `call` takes frames [batch, time, dimension] and gives parameters [batch, time, parameter]. `follow` also takes and
+    gives the recurrent state, and `advance` does one step of the free run.
 
     Args:
         dimension: figures of a frame.
@@ -62,7 +62,7 @@ class SongModel(keras.Model):
         return self.follow(inputs, None, training)[0]
 
     def follow(self, inputs: tf.Tensor, states: list[State] | None, training: bool = False):
-        """[batch, time, dimension] and the state (None: at rest) -> parameters [batch, time, parameter], state after it."""
+        """[batch, time, dimension], the state (None: at rest) -> parameters [batch, time, parameter], state after it."""
         hidden = self._enter(inputs, training)
         first, outputs, after = hidden, [], []
         for index, layer in enumerate(self.stack):
@@ -107,15 +107,15 @@ class SongModel(keras.Model):
     def disturbed(self, inputs: tf.Tensor) -> tf.Tensor:
         """Inputs with noise whose strength each sequence draws for itself, evenly from 0 to `input_noise`.
 
-        A free run's inputs are never quite right; having seen such inputs keeps it on course (Pasini et al., "Continuous
-        Autoregressive Models with Noise Augmentation Avoid Error Accumulation", 2024).
+        A free run's inputs are never quite right; having seen such inputs keeps it on course (Pasini et al.,
+        "Continuous Autoregressive Models with Noise Augmentation Avoid Error Accumulation", 2024).
         """
         if not self.settings.input_noise:
             return inputs
         step = tf.cast(self.optimizer.iterations, tf.int32)
         seed = tf.stack([tf.constant(self.seed), step])
         strength = tf.random.stateless_uniform([tf.shape(inputs)[0], 1, 1], seed, 0.0, self.settings.input_noise)
-        return inputs + strength * tf.random.stateless_normal(tf.shape(inputs), seed + [1, 0])
+        return inputs + strength * tf.random.stateless_normal(tf.shape(inputs), seed + tf.constant([1, 0]))
 
     def carry_state(self, batch: int) -> None:
         """Keep the recurrent state of `batch` streams from one training step to the next (truncated BPTT)."""
@@ -133,9 +133,10 @@ class SongModel(keras.Model):
             parameters, after = self.follow(self.disturbed(inputs), before, training=True)
             loss = tf.reduce_mean(self.head.loss(parameters, targets))
         gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
-        for variable, value in zip(self.carried, (value for state in after for value in state)):
-            variable.assign(value)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        if self.carried:
+            for variable, value in zip(self.carried, (value for state in after for value in state), strict=True):
+                variable.assign(value)
         return {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
 
     @tf.function(reduce_retracing=True)
@@ -153,14 +154,14 @@ class SongModel(keras.Model):
 
 
 def _recurrent(made: ModelSettings, index: int, seed: int) -> keras.layers.Layer:
-    arguments = dict(
-        units=made.widths[index],
-        return_sequences=True,
-        return_state=True,
-        kernel_initializer=keras.initializers.GlorotUniform(seed + 2 * index),
-        recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * index + 1),
-        name=f"{made.cell}_{index}",
-    )
+    arguments = {
+        "units": made.widths[index],
+        "return_sequences": True,
+        "return_state": True,
+        "kernel_initializer": keras.initializers.GlorotUniform(seed + 2 * index),
+        "recurrent_initializer": keras.initializers.Orthogonal(seed=seed + 2 * index + 1),
+        "name": f"{made.cell}_{index}",
+    }
     if made.cell == "gru":
         return GRU(**arguments)
     return LSTM(**arguments, bias_initializer=ForgetBias(made.forget_bias), unit_forget_bias=False)
@@ -168,7 +169,7 @@ def _recurrent(made: ModelSettings, index: int, seed: int) -> keras.layers.Layer
 
 @keras.saving.register_keras_serializable("sonicrnn")
 class ForgetBias(keras.initializers.Initializer):
-    """Zeros, but `value` for the LSTM's forget gate: at 0 it forgets half of its memory at each step (Jozefowicz et al., 2015)."""
+    """Zeros, but `value` for the LSTM's forget gate: at 0 it forgets half of its memory a step (Jozefowicz, 2015)."""
 
     def __init__(self, value: float = 1.0):
         self.value = value

@@ -1,9 +1,9 @@
 """The song as tf.data: overlapping sequences in seeded order, or contiguous streams.
 
-A part of the song is a row table: the samples themselves for waveform frames, the encoded frames for the others (one row
-a frame, made once and kept in the cache). An example is `sequence_length + 1` frames; the input is all but the last, the
-target all but the first. Example `i` starts at sample `i * shift`; there are `example_count` of them, and no example
-crosses the border of a part.
+A part of the song is a row table: the samples themselves for waveform frames, the encoded frames for the others (one
+row a frame, made once and kept in the cache). An example is `sequence_length + 1` frames; the input is all but the
+last, the target all but the first. Example `i` starts at sample `i * shift`; there are `example_count` of them, and no
+example crosses the border of a part.
 
 Which rows a training step sees is a pure function of the seed and the step's number, so a resumed run continues with
 the very examples an uninterrupted one would have seen, and nothing of the order stands in memory.
@@ -93,8 +93,8 @@ def check_length(settings: DataSettings, encoding: Encoding, samples: int, part:
     if encoding.settings.kind != "waveform" and settings.shift and settings.shift % step:
         near = max(1, round(settings.shift / step)) * step
         raise UserError(
-            f"data.shift {settings.shift} must be a multiple of the {step} samples of one {encoding.settings.kind} step: "
-            f"take data.shift={near}"
+            f"data.shift {settings.shift} must be a multiple of the {step} samples "
+            f"of one {encoding.settings.kind} step: take data.shift={near}"
         )
     needed = frames.samples_of(settings.sequence_length + 1, encoding.span, step)
     lanes = settings.batch_size if settings.order == "streams" and part == "training" else 1
@@ -103,8 +103,8 @@ def check_length(settings: DataSettings, encoding: Encoding, samples: int, part:
         streams = f" in each of {lanes} streams" if lanes > 1 else ""
         longest = (samples // lanes - encoding.span) // step
         raise UserError(
-            f"a sequence of {settings.sequence_length} frames and its target need {needed / rate:.2f} s{streams}, but the {part} "
-            f"part has {samples / rate:.2f} s: {missing:.2f} s are missing. "
+            f"a sequence of {settings.sequence_length} frames and its target need {needed / rate:.2f} s{streams}, "
+            f"but the {part} part has {samples / rate:.2f} s: {missing:.2f} s are missing. "
             + (
                 f"Take data.sequence_length={longest} or less, or a longer recording"
                 if longest > 0
@@ -174,7 +174,8 @@ def shuffled_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.T
 def stream_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Step number -> the first rows of the next sequence of every stream, and where streams start afresh.
 
-    The part is cut into `batch_size` equal lanes, read side by side. What a lane has left over moves its start from pass to pass.
+    The part is cut into `batch_size` equal lanes, read side by side. What a lane has left over moves its start from
+    pass to pass.
     """
     lane, steps = len(table.rows) // table.data.batch_size, table.stream_steps
     used = table.example_rows + (steps - 1) * table.stream_rows

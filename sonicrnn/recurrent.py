@@ -1,9 +1,10 @@
 """Recurrent layers that are `keras.layers.GRU` and `LSTM` with a faster training step on a CPU.
 
-Same weights, same configuration, same results. What differs is the order of the work. Forward, the input's projection of all
-steps is one product before the loop. Backward, the gates' factors are computed in bulk, the loop keeps only the small product
-that must wait for the step after it, and the weights' gradient is one product after the loop instead of a sum of one small
-product a step. On a GPU, and for options that the fast path does not cover, Keras' own layer does the work.
+Same weights, same configuration, same results. What differs is the order of the work. Forward, the input's projection
+of all steps is one product before the loop. Backward, the gates' factors are computed in bulk, the loop keeps only the
+small product that must wait for the step after it, and the weights' gradient is one product after the loop instead of a
+sum of one small product a step. On a GPU, and for options that the fast path does not cover, Keras' own layer does the
+work.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def _beyond_fast_path(layer: keras.layers.Layer, mask, training: bool) -> bool:
 def gru_sequence(inputs, state, kernel, recurrent, bias):
     """inputs [time, batch, feature], state [batch, width] -> outputs [time, batch, width].
 
-    kernel [feature, 3 * width], recurrent [width, 3 * width] and bias [2, 3 * width] hold the update gate z, the reset gate r
-    and the candidate, as in Keras:
+    kernel [feature, 3 * width], recurrent [width, 3 * width] and bias [2, 3 * width] hold the update gate z, the reset
+    gate r and the candidate, as in Keras:
 
         h' = z * h + (1 - z) * tanh(x_h + r * q),    q = h @ U_h + b_h
     """
@@ -146,7 +147,7 @@ def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
         c = f * c + i * g
         h = o * tf.tanh(c)
         values = (h, c, tf.concat([i, f, g, o], -1))
-        return step + 1, (h, c), tuple(array.write(step, value) for array, value in zip(arrays, values))
+        return step + 1, (h, c), tuple(array.write(step, value) for array, value in zip(arrays, values, strict=True))
 
     arrays = tuple(_array(inputs, time) for _ in range(3))
     _, _, arrays = _loop(time, forward, (state, memory), arrays)

@@ -1,9 +1,9 @@
 """The temperature at which a free run sounds most like the song.
 
 It differs from song to song and decides between music and failure: too cold and the run hums one chord, too warm and it
-crumbles into noise. So, after training, short free runs are made at several temperatures and the one whose distribution of
-log-mel frames, patches and movements lies nearest to the song's is kept. The training and the validation part are the measure;
-the test part is left for the evaluation.
+crumbles into noise. So, after training, short free runs are made at several temperatures and the one whose
+distribution of log-mel frames, patches and movements lies nearest to the song's is kept. The training and the
+validation part are the measure; the test part is left for the evaluation.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ DECIBELS_PER_UNIT = 3.0  # a level that is so far off counts as much as the song
 
 
 def find_temperature(free_run: FreeRun, song: Song, settings: Settings) -> dict[str, Any]:
-    """{"temperature": the best, "tried": [{"temperature", "unlikeness", each distance, "level"}]}; settings that fix one keep it.
+    """{"temperature": the best, "tried": [{"temperature", "unlikeness", each distance, "level"}]}.
 
-    Unlikeness is the mean of the distances, each in units of what stretches of the song have from the rest of it, plus the
-    difference in level in units of 3 dB: about 1 for the song itself.
+    Settings that fix a temperature keep it. Unlikeness is the mean of the distances, each in units of what stretches of
+    the song have from the rest of it, plus the difference in level in units of 3 dB: about 1 for the song itself.
     """
     if settings.generate.temperature != "auto" or free_run.model.head.noise_size == 0:
         fixed = settings.generate.temperature

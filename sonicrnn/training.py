@@ -1,7 +1,7 @@
 """One training, from settings to a run folder with a model in it.
 
-`fit` reads top-down: song, encoding, tables, model, callbacks, `keras.Model.fit`, the finishing touches. The rules for going on with
-an earlier run stand in `run.enter`; what a checkpoint holds, in `checkpoint`.
+`fit` reads top-down: song, encoding, tables, model, callbacks, `keras.Model.fit`, the finishing touches. The rules for
+going on with an earlier run stand in `run.enter`; what a checkpoint holds, in `checkpoint`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ class Prepared:
 
 
 def fit(settings: Settings, config_stem: str = "run", fresh: bool = False, report: Report = print) -> Run:
-    """Train, or go on training, and leave a run folder with the best model. Raises UserError for what a user can mend."""
+    """Train, or go on training, and leave a run folder with the best model.
+
+    Raises UserError for what a user can mend.
+    """
     song = open_song(settings.song, report)
     run = Run(Path(settings.runs) / run_name(settings, config_stem, song.name))
     with run.locked():
@@ -108,7 +111,8 @@ def train(prepared: Prepared, progress: Progress, report: Report) -> None:
     ]
     report(_announcement(prepared, progress, pace))
     while pace.share < 1 and not progress.out_of_patience:
-        # The epoch that a killed run left unfinished is finished first: Keras wants all epochs of one `fit` equally long.
+        # The epoch that a killed run left unfinished is finished first: Keras wants all epochs of one `fit` equally
+        # long.
         last = progress.epoch + 1 if progress.epoch_step else settings.train.epochs or 10**9
         model.fit(
             training_data(prepared.training, settings.seed, progress.step),
