@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.floating[Any]]
 WIDTH_INCHES = 10.0
 DOTS_PER_INCH = 100
 COLUMNS = 1000  # that a picture of a long song is reduced to
-SPECTROGRAM_DBFS = (-110.0, -20.0)  # the same colours for every spectrogram; 0 is a full-scale sine
+SPECTROGRAM_DBFS = (-100.0, -10.0)  # the same colours for every spectrogram; 0 is a full-scale sine
 LEVEL_DBFS = (-70.0, 0.0)
 FRAMES_A_COLUMN = 12  # spectra that are averaged into a column, at most: a long song is sampled evenly
 
@@ -42,14 +42,22 @@ FONT = "DejaVu Sans"  # comes with matplotlib
 
 
 def waveform(
-    samples: Floats, rate: int, title: str = "", start_seconds: float = 0.0, limit: float | None = None
+    samples: Floats,
+    rate: int,
+    title: str = "",
+    start_seconds: float = 0.0,
+    limit: float | None = None,
+    marks: Sequence[float] = (),
 ) -> Figure:
     """The samples over time, the axis from −`limit` to `limit` (None: what the samples need).
 
     Few samples are drawn as a line; of more than some thousand, the lowest and the highest of each column are.
-    `start_seconds` is what the time axis begins with: the place of an excerpt in its song.
+    `start_seconds` is what the time axis begins with: the place of an excerpt in its song. At each of `marks`, in
+    seconds of that axis, stands a dashed line.
     """
     figure, axes = _figure(title, height=2.2)
+    for mark in marks:
+        axes.axvline(mark, color=COLOURS[1], linewidth=1.4, linestyle="--")
     if len(samples) <= 4 * COLUMNS:
         axes.plot(start_seconds + np.arange(len(samples)) / rate, samples, color=COLOURS[0], linewidth=0.8)
         reach = float(np.max(np.abs(samples), initial=0.0))
@@ -191,17 +199,17 @@ def self_similarity(matrix: Floats, hop_seconds: float, title: str = "") -> Figu
 
 
 def curve_along(
-    seconds: Floats, values: Floats, label: str, title: str = "", marks: Sequence[float] = (), top: float | None = None
+    seconds: Floats, values: Floats, label: str, title: str = "", marks: Sequence[float] = (), time_label: str = "time"
 ) -> Figure:
-    """A figure of the song along its time, nan where it has none; a pale line at each of `marks`."""
+    """A figure of the song along its time, nan where it has none; a dashed line at the height of each of `marks`."""
     figure, axes = _figure(title, height=2.6)
     for mark in marks:
         axes.axhline(mark, color=COLOURS[1], linewidth=1.0, linestyle="--")
     axes.plot(seconds, values, color=COLOURS[0], linewidth=1.4, marker=".", markersize=4)
     axes.set_ylabel(label)
-    highest = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
-    axes.set_ylim(0, top if top is not None else 1.15 * max(highest, *marks, 1e-9) if marks else 1.15 * highest)
-    _time_axis(axes, 0.0, float(seconds[-1]) if len(seconds) else 1.0)
+    finite = [float(value) for value in values if np.isfinite(value)]
+    axes.set_ylim(min([0.0, *finite]), 1.15 * max([1e-9, *finite, *marks]))
+    _time_axis(axes, 0.0, float(seconds[-1]) if len(seconds) else 1.0, time_label)
     return figure
 
 
@@ -304,9 +312,8 @@ def _line(axes: Axes, number: int, x: Floats, y: Floats, label: str, marker: str
 def _legend(axes: Axes, entries: int) -> None:
     """A legend beside nothing it could hide: above the plot, as many columns as fit."""
     if entries:
-        legend = axes.legend(
-            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(entries, 4), frameon=False, fontsize=9
-        )
+        columns = min(entries, 4)
+        legend = axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, frameon=False, fontsize=9)
         for text in legend.get_texts():
             text.set(color=INK, fontfamily=FONT)
 
@@ -318,11 +325,11 @@ def _colour_bar(figure: Figure, axes: Axes, image: Any, label: str) -> None:
     bar.outline.set_visible(False)
 
 
-def _time_axis(axes: Axes, start: float, stop: float) -> None:
+def _time_axis(axes: Axes, start: float, stop: float, label: str = "time") -> None:
     axes.set_xlim(start, max(stop, start + 1e-3))
     axes.xaxis.set_major_locator(_clock_locator(stop - start))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds, stop - start)))
-    axes.set_xlabel("time")
+    axes.set_xlabel(label)
 
 
 def _clock_locator(span: float) -> Locator:
