@@ -62,7 +62,7 @@ class SongModel(keras.Model):
         return self.follow(inputs, None, training)[0]
 
     def follow(self, inputs: tf.Tensor, states: list[State] | None, training: bool = False):
-        """[batch, time, dimension], the state (None: at rest) -> parameters [batch, time, parameter], state after it."""
+        """[batch, time, dimension] and state (None: at rest) -> parameters [batch, time, parameter], state after it."""
         hidden = self._enter(inputs, training)
         first, outputs, after = hidden, [], []
         for index, layer in enumerate(self.stack):
