@@ -70,8 +70,8 @@ class FrameSettings(Section):
     @model_validator(mode="after")
     def _fits(self) -> FrameSettings:
         length, hop = self.frame_length, self.hop_length
-        if self.hop is None and self.kind == "mdct" and length % 2:
-            raise ValueError(f"frame_length {length} must be even for mdct frames")
+        if self.kind == "mdct" and length % 4:
+            raise ValueError(f"frame_length {length} must be a multiple of 4 for mdct frames")
         if self.hop is None and self.kind == "stft" and length % 4:
             raise ValueError(f"frame_length {length} must be a multiple of 4 for stft frames (or name a hop)")
         if hop > length:
@@ -192,7 +192,8 @@ def parse_settings(tree: Mapping[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        lines = list({item["loc"][:2]: _explain(item) for item in reversed(error.errors())}.values())[::-1]
+        # A value that may be of several kinds has an error for each of them: the first one tells enough.
+        lines = list({_key(item): _explain(item) for item in reversed(error.errors())}.values())[::-1]
         raise UserError(
             "\n  ".join([f"{where}: {len(lines)} setting{'s' * (len(lines) > 1)} to mend:", *lines])
         ) from None
@@ -267,13 +268,30 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         inner = place.get(section)
         place[section] = dict(inner) if isinstance(inner, dict) else {}
         place = place[section]
-    place[name] = _read_yaml(value, f"the override {override!r}")
+    place[name] = _override_value(value.strip())
+
+
+def _override_value(text: str) -> Any:
+    """What `text` says in YAML; the text itself where it is none, or only by chance, as in `*.ogg` or `A: b.ogg`."""
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return text
+    mistaken = (value is None and text.startswith("#")) or (isinstance(value, dict) and not text.startswith("{"))
+    return text if mistaken else value
+
+
+def _key(error: Any) -> str:
+    """The setting that one of pydantic's errors is about, without the kinds of value that its location also names."""
+    parts = [str(part) for part in error["loc"]]
+    if error["type"] != "extra_forbidden":
+        parts = [part for part in parts if part not in ("str", "float") and not part.startswith(("literal[", "list["))]
+    return ".".join(parts) or "settings"
 
 
 def _explain(error: Any) -> str:
     """One line for one of pydantic's errors."""
-    location = [str(part) for part in error["loc"] if not str(part).startswith(("literal", "list[", "str", "float"))]
-    key = ".".join(location) or "settings"
+    key = _key(error)
     if error["type"] == "extra_forbidden":
         names = [name for name, _ in _leaves(Settings().model_dump())] + list(Settings.model_fields)
         return f"{key} is no setting{_did_you_mean(key, names)}"
