@@ -20,8 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from sonicrnn.training import fit
 
     run = fit(settings, config_stem=Path(options.config).stem, fresh=options.fresh)
-    page = write_page(run)
-    print(f"listen: {page.resolve()}\nmore:   python -m sonicrnn.generate {run.folder} --seconds 60")
+    if not run.page.exists():
+        write_page(run)
+    print(f"more:   python -m sonicrnn.generate {run.folder} --seconds 60")
 
 
 def _parser() -> argparse.ArgumentParser:

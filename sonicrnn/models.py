@@ -43,6 +43,7 @@ class SongModel(keras.Model):
         self.head = make_head(made.head, dimension)
         self.head.dense.kernel_initializer = glorot[-1]
         self.carried: list[tf.Variable] = []
+        self.shares = 1
 
     def build(self, input_shape):
         """Make all weights, for frames [batch, time, dimension]."""
@@ -127,17 +128,29 @@ class SongModel(keras.Model):
         return [[next(values) for _ in state] for state in self.rest(1)]
 
     def train_step(self, batch):
-        inputs, targets = batch[:2]
-        before = self._carried_in(batch[2]) if self.carried else None
-        with tf.GradientTape() as tape:
-            parameters, after = self.follow(self.disturbed(inputs), before, training=True)
-            loss = tf.reduce_mean(self.head.loss(parameters, targets))
-        gradients = tape.gradient(loss, self.trainable_variables)
+        """One step on (inputs, targets) or, for streams, (inputs, targets, carry).
+
+        The batch is cut into `shares` that depend on one another in nothing, so that each core works through its own:
+        the products of a recurrent layer are too small to be shared out one by one.
+        """
+        inputs, targets = self.disturbed(batch[0]), batch[1]
+        states = _shared_out(self._carried_in(batch[2]), self.shares) if self.carried else [None] * self.shares
+        shares = zip(tf.split(inputs, self.shares), tf.split(targets, self.shares), states, strict=True)
+        losses, gradients, after = zip(*(self._work_through(*share) for share in shares), strict=True)
+        gradients = [tf.add_n(each) / self.shares for each in zip(*gradients, strict=True)]
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         if self.carried:
-            for variable, value in zip(self.carried, (value for state in after for value in state), strict=True):
+            values = (tf.concat(each, 0) for states in zip(*after, strict=True) for each in zip(*states, strict=True))
+            for variable, value in zip(self.carried, values, strict=True):
                 variable.assign(value)
-        return {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
+        return {"loss": tf.add_n(losses) / self.shares, "gradient_norm": tf.linalg.global_norm(gradients)}
+
+    def _work_through(self, inputs: tf.Tensor, targets: tf.Tensor, before: list[State] | None):
+        """-> mean loss, gradients, state after it."""
+        with tf.GradientTape() as tape:
+            parameters, after = self.follow(inputs, before, training=True)
+            loss = tf.reduce_mean(self.head.loss(parameters, targets))
+        return loss, tape.gradient(loss, self.trainable_variables), after
 
     @tf.function(reduce_retracing=True)
     def example_loss(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -151,6 +164,12 @@ class SongModel(keras.Model):
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.seed,
         }
+
+
+def _shared_out(states: list[State], shares: int) -> list[list[State]]:
+    """States of a whole batch -> those of each share of it."""
+    split = [[tf.split(value, shares) for value in state] for state in states]
+    return [[[value[index] for value in state] for state in split] for index in range(shares)]
 
 
 def _recurrent(made: ModelSettings, index: int, seed: int) -> keras.layers.Layer:

@@ -55,12 +55,10 @@ class _Yardstick:
         self.level = float(np.median([level(window) for window in windows]))
         self.floor = log_mel_floor(windows, self.rate)
         self.song: Likeness = likeness([self.stretch(window) for window in windows])
-        own = (
-            [distances(one, self.song, index) for index, one in enumerate(self.song.stretches)]
-            if len(windows) > 1
-            else []
-        )
-        self.own = {name: float(np.mean([one[name] for one in own])) if own else 1.0 for name in NAMES}
+        self.own = {name: 1.0 for name in NAMES}  # a song of one window has nothing to be measured by
+        if len(windows) > 1:
+            own = [distances(one, self.song, index) for index, one in enumerate(self.song.stretches)]
+            self.own = {name: max(0.05, float(np.mean([one[name] for one in own]))) for name in NAMES}
 
     def stretch(self, samples: Samples) -> Stretch:
         return stretch(samples, self.rate, self.level, self.floor)

@@ -17,6 +17,7 @@ import numpy as np
 from sonicrnn.callbacks import Checkpoints, Curves, Judge, Line, Listening, Pace
 from sonicrnn.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
 from sonicrnn.config import Settings
+from sonicrnn.devices import batch_shares, give_each_share_a_core
 from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
@@ -49,6 +50,7 @@ def fit(settings: Settings, config_stem: str = "run", fresh: bool = False, repor
 
     Raises UserError for what a user can mend.
     """
+    give_each_share_a_core(batch_shares(settings.data.batch_size))
     song = open_song(settings.song, report)
     run = Run(Path(settings.runs) / run_name(settings, config_stem, song.name))
     with run.locked():
@@ -78,6 +80,7 @@ def prepare(run: Run, settings: Settings, song: Song) -> Prepared:
         content = f"{song.content_hash} {song.parts[part]} {song.lead_in} {song.fade_out}"
         tables[part] = make_table(samples, own, settings.data, cache, content)
     model = make_model(settings, encoding.dimension)
+    model.shares = batch_shares(settings.data.batch_size)
     if settings.data.order == "streams":
         model.carry_state(settings.data.batch_size)
     return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model)
@@ -120,6 +123,7 @@ def train(prepared: Prepared, progress: Progress, report: Report) -> None:
             epochs=last,
             steps_per_epoch=pace.epoch_steps - progress.epoch_step,
             callbacks=callbacks,
+            shuffle=False,  # the pipeline has its own order
             verbose=0,
         )
 

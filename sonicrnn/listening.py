@@ -1,0 +1,122 @@
+"""The end of a training: pieces at several temperatures, their scores, and the page to listen to them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from sonicrnn import quality
+from sonicrnn.config import dump_settings
+from sonicrnn.files import write_json
+from sonicrnn.generator import RunGenerator, load_generator
+from sonicrnn.levels import Samples
+from sonicrnn.report import Piece, write_report
+from sonicrnn.run import Run
+from sonicrnn.scores import Scores, Verdict, as_json
+
+EXCERPT_SECONDS = 20.0
+PIECE_SECONDS = 60.0  # at the run's own temperature, scored
+OTHER_SECONDS = 20.0
+OTHERS = (-0.2, 0.15)  # colder and warmer than the run's own temperature
+
+
+def write_page(run: Run, report: Callable[[str], None] = print) -> None:
+    """Generate, evaluate, and write `scores.json` and `listen.html` into the run folder."""
+    generator = load_generator(run.folder)
+    own = generator.temperature
+    seed = generator.settings.seed
+    report(f"temperature {own:g}; generating {PIECE_SECONDS:g} s to listen to")
+    piece = generator.generate(generator.primes("validation", [seed]), PIECE_SECONDS, own, [seed])[0]
+    scores = score(generator, {"free run": piece})
+    write_json(run.scores, as_json(scores))
+    for verdict in scores.verdicts["free run"]:
+        report(f"  {'+' if verdict.good else '!'} {verdict.text}")
+    write_report(
+        run.page,
+        f"{generator.song.name}, and more of it",
+        _facts(generator),
+        _pieces(generator, piece, scores.verdicts["free run"]),
+        _table(scores),
+        _history(run),
+        dump_settings(generator.settings),
+    )
+    report(f"listen: {run.page.resolve()}")
+
+
+def score(generator: RunGenerator, pieces: Mapping[str, Samples]) -> Scores:
+    """The scores of pieces of a run, beside their references. Raises ValueError for a piece under 3 s."""
+    song = generator.song
+    training, held_out = song.part("training"), song.samples[song.parts["validation"][0] :]
+    excerpt = held_out[: round(PIECE_SECONDS * song.sample_rate)]
+    return quality.evaluate(
+        pieces,
+        training,
+        held_out,
+        song.sample_rate,
+        hop=generator.encoding.step,
+        frames=generator.reconstruct(excerpt),
+        song_seconds=song.lead_in / song.sample_rate if generator.settings.song.trim else 0.0,
+        seed=generator.settings.seed,
+    )
+
+
+def _pieces(generator: RunGenerator, piece: np.ndarray, verdicts: tuple[Verdict, ...]) -> list[Piece]:
+    rate, own = generator.encoding.sample_rate, generator.temperature
+    test = generator.song.part("test")[: round(EXCERPT_SECONDS * rate)]
+    pieces = [
+        Piece("The song itself", test, rate, "From its last tenth, which the training never saw."),
+        Piece(
+            "Through the frames and back",
+            generator.reconstruct(test),
+            rate,
+            "The same seconds, taken apart into the model's frames and put together again: the best this kind can do.",
+        ),
+        Piece(f"Free run, temperature {own:.2f}", piece, rate, "; ".join(verdict.text for verdict in verdicts)),
+    ]
+    if not generator.free_run.model.head.noise_size:
+        return pieces  # without chance there is no temperature
+    seed = generator.settings.seed
+    others = [max(0.1, own + difference) for difference in OTHERS]
+    made = generator.generate(
+        generator.primes("validation", [seed] * len(others)), OTHER_SECONDS, others, [seed] * len(others)
+    )
+    words = ("colder: more regular, duller", "warmer: more surprising, rougher")
+    return pieces + [
+        Piece(f"Free run, temperature {temperature:.2f}", samples, rate, word)
+        for temperature, samples, word in zip(others, made, words, strict=True)
+    ]
+
+
+def _facts(generator: RunGenerator) -> dict[str, str]:
+    song, history = generator.song, _history(generator.run) or {}
+    minutes = (history.get("seconds") or [0.0])[-1] / 60
+    return {
+        "Song": f"{song.name}, {len(song.samples) / song.sample_rate / 60:.1f} min at {song.sample_rate} Hz",
+        "Frames": f"{generator.encoding.settings.kind}, {generator.encoding.step} samples a step",
+        "Model": f"{generator.free_run.model.count_params():,} weights, {generator.settings.model.head.kind} head",
+        "Training": f"{minutes:.1f} min, {len(history.get('epoch', []))} epochs",
+        "Temperature": f"{generator.temperature:.2f}",
+    }
+
+
+def _table(scores: Scores) -> dict[str, dict[str, float | None]]:
+    """A row for each figure, a column for each piece and reference."""
+    figures = as_json(scores)["figures"].values()
+    return {
+        f"{figure['title']} ({figure['unit']})" if figure["unit"] else figure["title"]: {
+            **figure["pieces"],
+            **figure["references"],
+        }
+        for figure in figures
+    }
+
+
+def _history(run: Run) -> dict[str, list[float]] | None:
+    """The columns of `history.csv`."""
+    if not run.history.is_file():
+        return None
+    with run.history.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else None
