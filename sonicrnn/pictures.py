@@ -241,15 +241,14 @@ def _spectrogram_columns(samples: Floats, rate: int, log: bool) -> tuple[Floats,
     columns = min(frames, COLUMNS)
     bins = np.fft.rfftfreq(size, 1 / rate)
     rows, hertz = _frequency_rows(bins, rate, log)
-    levels = np.empty((columns, len(hertz)))
+    power = np.empty((columns, len(bins)))
     edges = np.linspace(0, frames, columns + 1)
     for column in range(columns):
         first, last = int(edges[column]), max(int(edges[column]) + 1, int(edges[column + 1]))
         chosen = np.unique(np.linspace(first, last - 1, min(FRAMES_A_COLUMN, last - first)).astype(np.int64))
         block = np.stack([_padded(samples[k * hop : k * hop + size], size) for k in chosen])  # [frames, size]
-        power = np.mean(np.abs(np.fft.rfft(block * window)) ** 2, axis=0)
-        levels[column] = 10 * np.log10(power @ rows * (2 / window.sum()) ** 2 + 1e-20)
-    return levels, hertz
+        power[column] = np.mean(np.abs(np.fft.rfft(block * window)) ** 2, axis=0)
+    return 10 * np.log10(power @ rows * (2 / window.sum()) ** 2 + 1e-20), hertz
 
 
 def _frequency_rows(bins: Floats, rate: int, log: bool) -> tuple[Floats, Floats]:
@@ -304,8 +303,7 @@ def _dress(axes: Axes, title: str) -> None:
 
 
 def _line(axes: Axes, number: int, x: Floats, y: Floats, label: str, marker: str = "") -> None:
-    style = STYLES[number % len(STYLES)]
-    colour = COLOURS[number % len(COLOURS)]
+    style, colour = STYLES[number % len(STYLES)], COLOURS[number % len(COLOURS)]
     axes.plot(x, y, color=colour, linestyle=style, linewidth=1.5, label=label, marker=marker, markersize=3)
 
 
