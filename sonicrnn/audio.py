@@ -5,9 +5,10 @@ Samples are mono, [n] float32, full scale ±1.0, unless said otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -127,24 +128,39 @@ def write_audio(path: str | os.PathLike[str], samples: npt.ArrayLike, sample_rat
 
     Raises UserError for another suffix, ValueError for samples that are not [n] or not finite, OSError for a full disk.
     """
-    target, values = Path(path), np.asarray(samples)
+    values = np.asarray(samples)
+    if values.ndim != 1:
+        raise ValueError(f"samples must be [n], not {list(values.shape)}")
+    with audio_writer(path, sample_rate, len(values)) as write:
+        write(values)
+
+
+@contextlib.contextmanager
+def audio_writer(path: str | os.PathLike[str], sample_rate: int, samples: int) -> Iterator[Callable[[Samples], None]]:
+    """A file like that of `write_audio`, written block by block: `samples` in all, in as many calls as one likes.
+
+    Raises as `write_audio` does, and OSError when fewer samples than announced reached the disk.
+    """
+    target = Path(path)
     kind = _FORMATS.get(target.suffix.lower())
     if kind is None:
         raise UserError(f"{printable(target)} cannot be written: its name must end in {' or '.join(_FORMATS)}")
-    if values.ndim != 1:
-        raise ValueError(f"samples must be [n], not {list(values.shape)}")
-    if kind == "WAV" and 2 * len(values) > _LARGEST_WAV:
+    if kind == "WAV" and 2 * samples > _LARGEST_WAV:
         kind = "RF64"
     with written_beside(target) as beside:
         try:
             with soundfile.SoundFile(os.fsencode(beside), "w", sample_rate, 1, "PCM_16", format=kind) as file:
-                for start in range(0, len(values), _WRITTEN_AT_ONCE):
-                    file.write(to_int16(values[start : start + _WRITTEN_AT_ONCE]))
+
+                def write(values: Samples) -> None:
+                    for start in range(0, len(values), _WRITTEN_AT_ONCE):
+                        file.write(to_int16(values[start : start + _WRITTEN_AT_ONCE]))
+
+                yield write
             written = soundfile.info(os.fsencode(beside)).frames
         except soundfile.LibsndfileError as error:
             raise OSError(errno.ENOSPC, f"could not be written ({error.error_string})", str(target)) from None
-        if written != len(values):  # libsndfile does not say so when the last block finds the disk full
-            raise OSError(errno.ENOSPC, f"only {written} of {len(values)} samples were written", str(target))
+        if written != samples:  # libsndfile does not say so when the last block finds the disk full
+            raise OSError(errno.ENOSPC, f"only {written} of {samples} samples were written", str(target))
 
 
 def _inspect(path: Path) -> Header:

@@ -42,7 +42,8 @@ def _write_piece(
     temperature = generator.temperature if options.temperature is None else options.temperature
     folder = Path(options.out) if options.out else generator.run.audio
     name = f"{'continued' if options.continue_ else 'piece'}-seed{seed}-t{temperature:.2f}.{options.format}"
-    with audio_writer(folder / name, generator.encoding.sample_rate) as write:
+    rate = generator.encoding.sample_rate
+    with audio_writer(folder / name, rate, round(seconds * rate)) as write:
         for block in generator.stream(prime[None], seconds, temperature, [seed]):
             write(block[0])
     print(f"{folder / name}  {seconds:g} s, temperature {temperature:g}, seed {seed}", flush=True)
