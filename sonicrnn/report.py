@@ -20,7 +20,7 @@ import soxr
 from sonicrnn import pictures
 from sonicrnn.audio import to_int16
 from sonicrnn.files import write_text
-from sonicrnn.report_page import Chart, Player, page
+from sonicrnn.report_page import Chart, Player, number_text, page
 
 Floats = npt.NDArray[np.floating[Any]]
 Value = float | int | str | None
@@ -62,6 +62,7 @@ def write_report(
     history: Mapping[str, Sequence[float | None]] | None,
     settings_yaml: str,
     *,
+    verdicts: Mapping[str, Sequence[tuple[bool, str]]] | None = None,
     commands: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page, whole or not at all. It holds all that it shows and opens from the disk.
@@ -73,6 +74,7 @@ def write_report(
         scores: a row for each figure: its name, then a value for each column's name. None leaves the table out.
         history: as `pictures.learning_curves` takes it. None leaves the curves out.
         settings_yaml: the settings of the run.
+        verdicts: by piece, what the scores say in words, and whether each is good news.
         commands: what each command does, and the command; None writes those that make more of the run's folder.
 
     Raises:
@@ -89,11 +91,28 @@ def write_report(
             players=[_player(piece, sound) for piece, sound in zip(pieces, sounds, strict=True)],
             charts=_charts(pieces, history),
             scores=scores,
+            verdicts=verdicts or {},
             commands=commands if commands is not None else _commands(Path(path).parent),
             settings=settings_yaml,
             note=_note(sounds),
         ),
     )
+
+
+def score_rows(content: Mapping[str, Any]) -> dict[str, dict[str, Value]]:
+    """The figures of a `scores.json` as `write_report` takes them: pieces first, then the song, then the references."""
+    rows: dict[str, dict[str, Value]] = {}
+    for figure in content["figures"].values():
+        name = f"{figure['title']} ({figure['unit']})" if figure["unit"] else figure["title"]
+        low, high = figure["song"]
+        song = None if low is None or high is None else f"{number_text(low)} to {number_text(high)}"
+        rows[name] = {**figure["pieces"], "the song's own windows": song, **figure["references"]}
+    return rows
+
+
+def score_verdicts(content: Mapping[str, Any]) -> dict[str, list[tuple[bool, str]]]:
+    """The verdicts of a `scores.json` as `write_report` takes them."""
+    return {name: [(one["good"], one["text"]) for one in of["verdicts"]] for name, of in content["pieces"].items()}
 
 
 def encode_all(pieces: Sequence[Piece], budget: int = SOUND_BUDGET) -> list[Sound]:

@@ -37,6 +37,7 @@ def page(
     players: Sequence[Player],
     charts: Mapping[str, Chart],
     scores: Mapping[str, Mapping[str, float | int | str | None]] | None,
+    verdicts: Mapping[str, Sequence[tuple[bool, str]]],
     commands: Mapping[str, str],
     settings: str,
     note: str = "",
@@ -45,7 +46,7 @@ def page(
     sections = {
         "Listen": _listen(players, note),
         **{heading: _figure(chart) for heading, chart in charts.items()},
-        "Scores": _scores(scores) if scores else "",
+        "Scores": _verdicts(verdicts) + (_scores(scores) if scores else ""),
         "Make more": _commands(commands),
         "Settings": f"<details><summary>All settings of this run</summary>{_code(settings)}</details>",
     }
@@ -107,6 +108,17 @@ def _figure(chart: Chart) -> str:
 def _image(chart: Chart) -> str:
     width, height = chart.size
     return f'<img src="{escape(chart.picture)}" alt="{escape(chart.alt)}" width="{width}" height="{height}">'
+
+
+def _verdicts(verdicts: Mapping[str, Sequence[tuple[bool, str]]]) -> str:
+    parts = []
+    for name, lines in verdicts.items():
+        items = "\n".join(
+            f'<li class="{"good" if good else "bad"}">{"✓" if good else "✗"} {escape(text)}</li>'
+            for good, text in lines
+        )
+        parts.append(f"<h3>{escape(name)}</h3>\n<ul>\n{items}\n</ul>\n")
+    return "".join(parts)
 
 
 def _scores(scores: Mapping[str, Mapping[str, float | int | str | None]]) -> str:
@@ -184,6 +196,9 @@ img { display: block; width: 100%; height: auto; border-radius: 0.3rem; }
 .time { position: relative; cursor: crosshair; }
 .time i { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px; background: #1e90ff;
   pointer-events: none; }
+ul { list-style: none; margin: 0.3rem 0 1.2rem; padding: 0; }
+li { padding-left: 1.15rem; text-indent: -1.15rem; }
+.bad { font-weight: 600; }
 .wide { overflow-x: auto; }
 .wide img { min-width: 40rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.92rem; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import math
 import re
 import time
 from collections.abc import Callable
@@ -19,8 +20,10 @@ import pytest
 import soundfile
 from PIL import Image
 
-from sonicrnn.report import Piece, encode_all, encode_flac, encode_mp3, write_report
+from sonicrnn.originality import Nearest, Originality
+from sonicrnn.report import Piece, encode_all, encode_flac, encode_mp3, score_rows, score_verdicts, write_report
 from sonicrnn.report_page import number_text
+from sonicrnn.scores import Figure, Row, Scores, Verdict, as_json
 
 if TYPE_CHECKING:
     from conftest import WatchedPage
@@ -209,6 +212,24 @@ def test_the_table_has_a_row_for_each_figure_and_a_dash_for_what_is_not_known(fu
 )
 def test_numbers_are_written_as_people_write_them(value: float | str | None, text: str) -> None:
     assert number_text(value) == (f"−{text}" if value == -1.5e-7 else text)
+
+
+def test_the_scores_of_an_evaluation_become_rows_and_words(report: Report) -> None:
+    originality = Originality(0.0, 0.4, Nearest(0.0, 10.0, 0.4), ())
+    row = Row(
+        Figure("trend", "level trend", "dB/min"), {"piece": -1.5}, {"held-out": 0.25, "copy": math.nan}, -2.0, 3.0
+    )
+    bare = Row(Figure("likeness", "likeness", ""), {"piece": 0.5}, {"held-out": math.nan}, math.nan, math.nan)
+    said: dict[str, tuple[Verdict, ...]] = {
+        "piece": (Verdict(True, "keeps its level"), Verdict(False, "is too <fast>"))
+    }
+    found = as_json(Scores(RATE, 5.0, 5.0, 0.9, (row, bare), {"piece": originality}, said))
+    page = seen(report(pieces=[], scores=score_rows(found), verdicts=score_verdicts(found)))
+    assert page.text["th"] == [
+        "Figure", "piece", "the song's own windows", "held-out", "copy", "level trend (dB/min)", "likeness"
+    ]  # fmt: skip
+    assert page.text["td"] == ["−1.5", "−2 to 3", "0.25", "–", "0.5", "–", "–", "–"]
+    assert page.text["li"] == ["✓ keeps its level", "✗ is too <fast>"]
 
 
 def test_parts_that_are_not_there_leave_no_heading(report: Report) -> None:
