@@ -260,7 +260,7 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    if not equals or not key.strip():
+    if not equals or not key.strip() or not value.strip():
         raise UserError(f"{override!r} is no override: write it as section.name=value, e.g. train.minutes=10")
     *sections, name = key.strip().split(".")
     place = tree

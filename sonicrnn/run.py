@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from sonicrnn.config import Settings, differences, dump_settings, parse_settings
+from sonicrnn.config import Settings, differences, dump_settings, load_settings
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
 
@@ -73,8 +71,7 @@ class Run:
         """The settings that the run was started with. Raises UserError when the folder holds no run."""
         if not self.config.is_file():
             raise UserError(f"{self.folder} holds no run (there is no config.yaml){self._others()}")
-        text = self.config.read_text(encoding="utf-8")
-        return parse_settings(yaml.safe_load(text) or {}, where=str(self.config))
+        return load_settings(self.config)
 
     def trained(self) -> Settings:
         """The settings of a run that has a model. Raises UserError when training has not come so far."""
@@ -93,10 +90,12 @@ class Run:
         with self.folder.with_name(f".{self.folder.name}.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise UserError(
                     f"another process is training {self.folder}: wait for it, or choose another name="
                 ) from None
+            except OSError:
+                pass  # some network folders have no locks: that is no reason not to train
             yield
 
     def _others(self) -> str:
@@ -142,7 +141,8 @@ def enter(run: Run, settings: Settings, fresh: bool) -> bool:
 
 
 def _contents(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+    """What is in a folder, but for hidden files: file managers leave those, and processes killed while they write."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
 
 
 def _free_name(folder: Path) -> Path:

@@ -344,7 +344,7 @@ def test_a_missing_file_names_those_that_are_there(tmp_path: Path) -> None:
         load_settings(tmp_path / "song.ogg")
 
 
-@pytest.mark.parametrize("override", ["song.ogg", "=5", " =5", "--fast"])
+@pytest.mark.parametrize("override", ["song.ogg", "=5", " =5", "--fast", "song.path=", "name= "])
 def test_a_word_that_is_no_override_says_how_one_is_written(tmp_path: Path, override: str) -> None:
     with pytest.raises(UserError, match=r"section\.name=value"):
         parsed(override, tmp_path=tmp_path)
