@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
 from sonicrnn.levels import FLOOR_DBFS, Floats, Samples, level
 from sonicrnn.spectrum import log_mel
@@ -91,9 +90,8 @@ def likeness(stretches: Sequence[Stretch]) -> Likeness:
     patches = np.concatenate([one.patches for one in stretches])
     centre = patches.mean(axis=0)
     covariance = (patches - centre).T @ (patches - centre) / len(patches)
-    size = len(covariance)
-    variance, axes = scipy.linalg.eigh(covariance, subset_by_index=(size - _COMPONENTS, size - 1))
-    components = axes / np.sqrt(np.maximum(variance, _LEAST_VARIANCE))
+    variance, axes = np.linalg.eigh(covariance)  # rising
+    components = axes[:, -_COMPONENTS:] / np.sqrt(np.maximum(variance[-_COMPONENTS:], _LEAST_VARIANCE))
     return Likeness(
         tuple(stretches), centre, components, tuple((one.patches - centre) @ components for one in stretches)
     )

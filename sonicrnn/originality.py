@@ -1,9 +1,9 @@
 """Is it new? The nearest passage of the song to each stretch of a piece, and how many seconds are copied.
 
 Stretches of 2 s are compared as log-mel pictures whose every band is freed of its mean: level, tone colour and phases
-do not count, only what happens when in which band. The likeness of two is their normalised correlation: about 0.1 for noise, 0.2 to 0.5
-for other music, 0.4 to 0.9 for another passage of the same song, 0.95 and more for a copy, also one with other phases,
-another level, or noise 20 dB under it. A copy at another speed or pitch goes unnoticed.
+do not count, only what happens when in which band. The likeness of two is their normalised correlation: about 0.1
+for noise, 0.2 to 0.5 for other music, 0.4 to 0.9 for another passage of the same song, 0.95 and more for a copy, also
+one with other phases, another level, or noise 20 dB under it. A copy at another speed or pitch goes unnoticed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from sonicrnn.levels import Samples
-from sonicrnn.spectrum import frame_and_hop, log_mel
+from sonicrnn.spectrum import HOPS_A_FRAME, frame_and_hop, log_mel
 
 Pictures = npt.NDArray[np.float32]
 
 STRETCH_SECONDS = 2.0
-STEP_SECONDS = 0.5  # between the stretches of a piece; in the song every 32 ms starts one
+STEP_SECONDS = 0.5  # between the stretches of a piece; in the song every 16 ms starts one
 LEAST_COPY, SUREST_COPY = 0.85, 0.95  # the bounds of the threshold
 ORDINARY_SHARE = 0.95
 BANDS = 32
-_HOPS_A_ROW = 2
+# A picture has a row every 64 ms, which is blurred over 128 ms: at the worst a copy then lies 8 ms beside the rows of
+# the song's pictures, and is still 0.99 like them, attacks and all.
+_HOPS_A_ROW = 4
+_BLUR = np.array([1, 2, 3, 4, 4, 3, 2, 1], np.float32) / 20.0
 _FAINTEST_DB = 0.5  # a picture that moves less than this holds nothing to recognise
 _SONG_SECONDS_AT_ONCE = 120
 
@@ -60,42 +63,46 @@ class Originality:
 
 @dataclass(frozen=True, eq=False)
 class Pictured:
-    """The stretches of a piece, ready to be looked for: [stretches, rows · bands], each of length 1."""
+    """The stretches of a piece, ready to be looked for: [stretches, bands · rows], each of length 1."""
 
     pictures: Pictures
     step_seconds: float
 
 
-def picture_rows(samples: Samples, rate: int, floor_db: float) -> Pictures:
-    """Log-mel rows, [time, 32] float32 in dB, one every 32 ms."""
+def _blurred(samples: Samples, rate: int, floor_db: float) -> Pictures:
+    """Log-mel rows blurred in time, [time, bands] in dB, one every 16 ms."""
     bands = log_mel(samples, rate, 2 * BANDS, floor_db)
-    rows = len(bands) // _HOPS_A_ROW
-    return np.asarray(bands[: rows * _HOPS_A_ROW].reshape(rows, _HOPS_A_ROW, BANDS, 2).mean(axis=(1, 3)), np.float32)
+    bands = bands.reshape(len(bands), BANDS, 2).mean(axis=2)
+    count = max(0, len(bands) - len(_BLUR) + 1)
+    rows = [weight * bands[first : first + count] for first, weight in enumerate(_BLUR)]
+    return np.asarray(np.sum(rows, axis=0), np.float32)
 
 
-def row_seconds(rate: int) -> float:
-    """Seconds between two rows of `picture_rows`."""
-    return _HOPS_A_ROW * frame_and_hop(rate)[1] / rate
+def _pictures(blurred: Pictures, rows: int) -> Pictures:
+    """The picture that starts at each row, [places, bands, rows]; a view."""
+    if len(blurred) < _HOPS_A_ROW * (rows - 1) + 1:
+        return np.empty((0, BANDS, rows), np.float32)
+    return np.lib.stride_tricks.sliding_window_view(blurred, _HOPS_A_ROW * (rows - 1) + 1, axis=0)[:, :, ::_HOPS_A_ROW]
+
+
+def _hop_seconds(rate: int) -> float:
+    return frame_and_hop(rate)[1] / rate
+
+
+def _rows(rate: int) -> int:
+    """Rows of a picture: what fits into 2 s, with the blur and the width of an analysis frame."""
+    hops = STRETCH_SECONDS / _hop_seconds(rate) - len(_BLUR) - HOPS_A_FRAME
+    return 1 + int(hops / _HOPS_A_ROW)
 
 
 def pictured(samples: Samples, rate: int, floor_db: float) -> Pictured:
     """The stretches of a piece. Raises ValueError when it is shorter than one (2 s)."""
-    rows = picture_rows(samples, rate, floor_db)
-    length, step = _stretch_rows(rate), max(1, round(STEP_SECONDS / row_seconds(rate)))
-    if len(rows) < length:
-        raise ValueError(
-            f"{len(samples) / rate:.1f} s are too short to look for copies of {STRETCH_SECONDS:.0f} s in"
-        )
-    pictures = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)[::step]  # [stretches, bands, rows]
-    pictures = pictures - pictures.mean(axis=2, keepdims=True)
-    pictures = pictures.transpose(0, 2, 1).reshape(len(pictures), -1)  # row by row, as the song's lie in memory
-    return Pictured(
-        pictures / _lengths(np.square(pictures).sum(axis=1), pictures.shape[1])[:, None], step * row_seconds(rate)
-    )
-
-
-def _stretch_rows(rate: int) -> int:
-    return round(STRETCH_SECONDS / row_seconds(rate))
+    step = max(1, round(STEP_SECONDS / _hop_seconds(rate)))
+    pictures = _pictures(_blurred(samples, rate, floor_db), _rows(rate))[::step]  # [stretches, bands, rows]
+    if not len(pictures):
+        raise ValueError(f"{len(samples) / rate:.1f} s are too short to look for copies of {STRETCH_SECONDS:.0f} s in")
+    flat = (pictures - pictures.mean(axis=2, keepdims=True)).reshape(len(pictures), -1)
+    return Pictured(flat / _lengths(np.square(flat).sum(axis=1), flat.shape[1])[:, None], step * _hop_seconds(rate))
 
 
 def _lengths(energy: Pictures, size: int) -> Pictures:
@@ -105,40 +112,39 @@ def _lengths(energy: Pictures, size: int) -> Pictures:
 def nearest(pieces: Sequence[Pictured], song: Samples, rate: int, floor_db: float) -> list[list[Nearest]]:
     """For each piece the nearest passage of the song to each of its stretches.
 
-    The song is read once, two minutes at a time. `floor_db` is the floor of the log-mel that the pieces were pictured with.
+    The song is read once, two minutes at a time. `floor_db` is the floor of the log-mel that the pieces were pictured
+    with.
     """
     sought = np.concatenate([piece.pictures for piece in pieces])
     likeness, place = np.full(len(sought), -1.0, np.float32), np.zeros(len(sought), np.int64)
-    for first_row, rows in _song_rows(song, rate, floor_db):
-        correlations = _correlations(sought, rows, _stretch_rows(rate))  # [stretches, places]
+    for first, blurred in _song_blocks(song, rate, floor_db):
+        correlations = _correlations(sought, _pictures(blurred, _rows(rate)))  # [stretches, places]
         best = correlations.argmax(axis=1)
         height = correlations[np.arange(len(sought)), best]
         better = height > likeness
-        likeness[better], place[better] = height[better], first_row + best[better]
-    found = zip(place * row_seconds(rate), likeness, strict=True)
+        likeness[better], place[better] = height[better], first + best[better]
+    found = zip(place * _hop_seconds(rate), likeness, strict=True)
     return [
         [Nearest(index * piece.step_seconds, *map(float, next(found))) for index in range(len(piece.pictures))]
         for piece in pieces
     ]
 
 
-def _song_rows(song: Samples, rate: int, floor_db: float) -> Iterator[tuple[int, Pictures]]:
-    """Yield (number of the first row, rows) of blocks that overlap by a stretch, so that none is cut in two."""
-    hop = _HOPS_A_ROW * frame_and_hop(rate)[1]
-    block = round(_SONG_SECONDS_AT_ONCE * rate / hop)
-    overlap = _stretch_rows(rate) + 2  # the last rows of a block are incomplete for want of samples
-    for first in range(0, max(1, len(song) // hop - overlap), block):
-        yield first, picture_rows(song[first * hop : (first + block + overlap) * hop], rate, floor_db)
+def _song_blocks(song: Samples, rate: int, floor_db: float) -> Iterator[tuple[int, Pictures]]:
+    """Yield (number of the first row, blurred rows) of blocks that overlap by a stretch, so that none is cut in two."""
+    hop = frame_and_hop(rate)[1]
+    block, overlap = round(_SONG_SECONDS_AT_ONCE * rate / hop), round(STRETCH_SECONDS * rate / hop)
+    for first in range(0, max(1, len(song) // hop - overlap + 1), block):
+        yield first, _blurred(song[first * hop : (first + block + overlap) * hop], rate, floor_db)
 
 
-def _correlations(sought: Pictures, rows: Pictures, length: int) -> Pictures:
-    """Likeness of each sought picture with that at each place of the song, [stretches, places]."""
-    if len(rows) < length:
+def _correlations(sought: Pictures, pictures: Pictures) -> Pictures:
+    """Likeness of each sought picture with the one at each place of the song, [stretches, places]; −1 for no places."""
+    if not len(pictures):
         return np.full((len(sought), 1), -1.0, np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)  # [places, bands, rows]
     # The sought pictures' bands have mean 0, so the song's need not be freed of theirs for the product.
-    energy = length * windows.var(axis=2).sum(axis=1)  # [places]
-    flat = windows.transpose(0, 2, 1).reshape(len(windows), -1)
+    energy = pictures.shape[2] * pictures.var(axis=2).sum(axis=1)  # [places]
+    flat = pictures.reshape(len(pictures), -1)
     return np.asarray(sought @ flat.T / _lengths(energy, flat.shape[1]), np.float32)
 
 

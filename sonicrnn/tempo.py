@@ -45,7 +45,7 @@ class Speed:
 
 
 def pace(samples: Samples, rate: int) -> Pace:
-    """The pace of the samples. Paces can only be compared if they are of (about) equally many seconds.
+    """The pace of the samples. Only paces of equally many samples can be compared.
 
     Raises ValueError for less than 8 seconds.
     """
@@ -86,7 +86,10 @@ def speed(piece: Pace, song: Sequence[Pace]) -> Speed:
     double speed, only less.
     """
     steps = round(STEPS_AN_OCTAVE * OCTAVES_TRIED)
-    fits = np.max([_fits(piece, window, steps) for window in song], axis=0)  # [speeds]
+    modulation = _correlations(piece.modulation, np.stack([window.modulation for window in song]), steps)
+    correlation = _correlations(piece.correlation, np.stack([window.correlation for window in song]), steps)
+    # Faster is to higher frequencies, and to shorter lags.
+    fits = ((modulation + correlation[::-1]) / 2.0).max(axis=1)  # [speeds], the slowest first
     peaks = np.flatnonzero((fits[1:-1] >= fits[:-2]) & (fits[1:-1] > fits[2:])) + 1
     if not len(peaks):
         return Speed(1.0, float(fits[steps]))
@@ -96,26 +99,15 @@ def speed(piece: Pace, song: Sequence[Pace]) -> Speed:
     return Speed(float(2.0 ** ((place - steps) / STEPS_AN_OCTAVE)), float(height))
 
 
-def _fits(piece: Pace, window: Pace, steps: int) -> Floats:
-    """Mean correlation of the curves at each speed, slowest first: [2 · steps + 1]."""
-    # Faster is to higher frequencies, and to shorter lags.
-    modulation = _correlations(piece.modulation, window.modulation, steps)
-    return (modulation + _correlations(piece.correlation, window.correlation, steps)[::-1]) / 2.0
-
-
 def _correlations(moved: Floats, still: Floats, steps: int) -> Floats:
-    result = np.full(2 * steps + 1, -1.0)
-    length = min(len(moved), len(still))
+    """Correlation of one curve, moved by −steps … steps points, with others [curves, points]: [moves, curves]."""
+    result = np.full((2 * steps + 1, len(still)), -1.0)
+    length = still.shape[1]
     for index, offset in enumerate(range(-steps, steps + 1)):
         common = length - abs(offset)
         if common >= _LEAST_OVERLAP:
-            here = moved[max(0, offset) :][:common]
-            there = still[max(0, -offset) :][:common]
-            result[index] = _correlation_of(here, there)
+            here, there = moved[max(0, offset) :][:common], still[:, max(0, -offset) :][:, :common]
+            here, there = here - here.mean(), there - there.mean(axis=1, keepdims=True)
+            energy = np.square(here).sum() * np.square(there).sum(axis=1)
+            result[index] = np.where(energy > 1e-20, there @ here / np.sqrt(np.maximum(energy, 1e-20)), 0.0)
     return result
-
-
-def _correlation_of(first: Floats, second: Floats) -> float:
-    first, second = first - first.mean(), second - second.mean()
-    energy = float(np.square(first).sum() * np.square(second).sum())
-    return float(first @ second) / energy**0.5 if energy > 1e-20 else 0.0

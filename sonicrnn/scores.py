@@ -1,0 +1,192 @@
+"""The figures of an evaluation: what they are called, each piece beside its references, as a table and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from sonicrnn.distances import NAMES as LOG_MEL
+from sonicrnn.originality import Originality
+
+# Names of the references, as the columns of the table.
+HELD_OUT, FRAMES, WHITE, COLOURED, SILENCE, COPY = "held-out", "frames", "white", "coloured", "silence", "copy"
+NOISES = (WHITE, COLOURED)
+_COLUMNS_A_TABLE = 4  # pieces beside one another
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured quantity. `scale` is what the value is multiplied by to be shown in `unit`."""
+
+    key: str
+    title: str
+    unit: str
+    decimals: int = 1
+    scale: float = 1.0
+
+
+FIGURES = (
+    Figure("level", "level against the song", "dB"),
+    Figure("trend", "level trend", "dB/min"),
+    Figure("silence", "silent time", "%", 1, 100.0),
+    Figure("longest_silence", "longest silence", "s"),
+    Figure("clipping", "clipped samples", "%", 3, 100.0),
+    Figure("offset", "DC offset", "%", 2, 100.0),
+    Figure("flatness", "spectral flatness, song = 1", "×", 2),
+    Figure("spectrum", "log-mel: mean spectrum", "dB", 2),
+    Figure("frames", "log-mel: all frames", "dB", 2),
+    Figure("patches", "log-mel: half seconds", "", 2),
+    Figure("movement", "log-mel: movement", "dB", 2),
+    Figure("modulation", "envelope modulation", "dB"),
+    Figure("pulsation", "pulsations", "/min"),
+    Figure("speed", "pace, song = 1", "×", 2),
+    Figure("onsets", "note starts, song = 1", "×", 2),
+    Figure("clicks", "clicks at frame borders", "dB"),
+    Figure("copied", "copied", "s"),
+    Figure("likeness", "likeness of nearest passages", "", 2),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of all pieces and references; a value is nan where the figure says nothing.
+
+    `low`, `high`: the 10th and 90th percentile of the song's own training windows, nan where they were not measured.
+    """
+
+    figure: Figure
+    pieces: dict[str, float]
+    references: dict[str, float]
+    low: float
+    high: float
+
+    def place(self, value: float) -> float:
+        """Where a distance lies between held-out real audio (0) and the nearest noise (1); nan without such a scale.
+
+        Under 0 is nearer to the training part than held-out audio is, over 1 is worse than noise.
+        """
+        real, noise = self.references[HELD_OUT], min(self.references[name] for name in NOISES)
+        return (value - real) / (noise - real) if noise > real else math.nan
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line about a piece in words, and whether it is good news."""
+
+    good: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that an evaluation found out."""
+
+    sample_rate: int
+    window_seconds: float  # pace, pulsation and trend were measured over windows as long as this
+    stretch_seconds: float  # the log-mel distances over stretches as long as this
+    copy_threshold: float
+    rows: tuple[Row, ...]
+    originality: dict[str, Originality]
+    verdicts: dict[str, tuple[Verdict, ...]]
+
+    def row(self, key: str) -> Row:
+        """The row of the figure `key`. Raises KeyError when it was not measured."""
+        for row in self.rows:
+            if row.figure.key == key:
+                return row
+        raise KeyError(key)
+
+
+def as_json(scores: Scores) -> dict[str, Any]:
+    """The scores as plain dictionaries, for `files.write_json`; what says nothing is null.
+
+    `figures`: by figure `title`, `unit`, `pieces` and `references` (by name, in the unit), `song` (10th and 90th
+    percentile of the song's own windows) and, for a log-mel distance, `place` of each piece (0 held-out, 1 nearest
+    noise); `pieces`: by piece its `verdicts` in words, `copied` passages and the `nearest` one, in seconds of piece
+    and song.
+    """
+    return {
+        "sample_rate": scores.sample_rate,
+        "window_seconds": scores.window_seconds,
+        "stretch_seconds": scores.stretch_seconds,
+        "copy_threshold": round(scores.copy_threshold, 4),
+        "figures": {row.figure.key: _row_json(row) for row in scores.rows},
+        "pieces": {
+            name: {
+                "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
+                "nearest": dataclasses.asdict(scores.originality[name].nearest),
+                "copied": [dataclasses.asdict(passage) for passage in scores.originality[name].passages],
+            }
+            for name, verdicts in scores.verdicts.items()
+        },
+    }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    figure = row.figure
+
+    def shown(value: float) -> float | None:
+        return round(value * figure.scale, 5) if math.isfinite(value) else None
+
+    return {
+        "title": figure.title,
+        "unit": figure.unit,
+        "pieces": {name: shown(value) for name, value in row.pieces.items()},
+        "references": {name: shown(value) for name, value in row.references.items()},
+        "song": [shown(row.low), shown(row.high)],
+    } | ({"place": {name: _finite(row.place(value)) for name, value in row.pieces.items()}} if _is_placed(row) else {})
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _is_placed(row: Row) -> bool:
+    return row.figure.key in LOG_MEL
+
+
+def table(scores: Scores) -> str:
+    """The scores as text: a row for each figure, a column for each piece and reference, and then the verdicts.
+
+    Beside a log-mel distance of a piece its place stands in brackets: 0 as held-out real audio, 1 as the nearest noise.
+    """
+    names = list(scores.verdicts)
+    parts = []
+    for first in range(0, len(names), _COLUMNS_A_TABLE):
+        parts.append(_table(scores, names[first : first + _COLUMNS_A_TABLE]))
+    for name in names:
+        lines = (f"  {'+' if verdict.good else '!'} {verdict.text}" for verdict in scores.verdicts[name])
+        parts.append("\n".join([f"{name}:", *lines]))
+    return "\n\n".join(parts)
+
+
+def _table(scores: Scores, names: list[str]) -> str:
+    references = list(scores.rows[0].references)
+    lines = [["", "", *names, "song 10–90 %", *references]]
+    for row in scores.rows:
+        values = [_piece_text(row, row.pieces[name]) for name in names]
+        spread = "" if math.isnan(row.low) else f"{_text(row, row.low)}…{_text(row, row.high)}"
+        lines.append([row.figure.title, row.figure.unit, *values, spread])
+        lines[-1] += [_text(row, row.references[name]) for name in references]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def _aligned(line: list[str], widths: list[int]) -> str:
+    left = [text.ljust(width) for text, width in zip(line[:2], widths[:2], strict=True)]
+    return "  ".join(left + [text.rjust(width) for text, width in zip(line[2:], widths[2:], strict=True)]).rstrip()
+
+
+def _text(row: Row, value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    text = f"{value * row.figure.scale:.{row.figure.decimals}f}"
+    return text.removeprefix("-") if not float(text) else text  # no −0.0
+
+
+def _piece_text(row: Row, value: float) -> str:
+    if not _is_placed(row) or math.isnan(row.place(value)):
+        return _text(row, value)
+    return f"{_text(row, value)} ({row.place(value):.2f})"
