@@ -1,0 +1,277 @@
+"""The W&B run of a run folder: one, however often the training is started again, its data in `RUN/wandb/`.
+
+W&B looks on and nothing more. Whatever fails in it (no service, no network, a full disk) is said in one line and ends
+the logging; it never ends the work that is logged. Offline it opens no connection beyond this machine. `wandb` is
+imported only when a run is opened: that takes one to two seconds.
+
+W&B cannot go on with an offline recording. So every start makes a new one:
+
+1. As long as nothing was uploaded, it holds the whole history, sound and pictures included, and takes the place of the
+   recordings before it. One recording is the whole run: `wandb leet` shows all of it, and `wandb sync` uploads it.
+2. After an upload, online or by `wandb sync`, it holds what came since. It has the same id and asks to resume, so that
+   `wandb beta sync` adds it to the run on the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from sonicrnn.config import Settings
+from sonicrnn.files import write_json
+from sonicrnn.run import Run
+
+if TYPE_CHECKING:
+    import wandb
+
+Report = Callable[[str], None]
+Row = Mapping[str, float]
+Mode = Literal["online", "offline", "disabled"]
+
+START_SECONDS = 20.0  # that a server may take to answer, before the run is logged offline
+FINISH_SECONDS = 60.0  # that uploading may go on after the end; what is not uploaded by then stays in the folder
+
+
+@dataclass
+class Kept:
+    """What one start leaves to the next beside `history.csv`, as `RUN/wandb/sonicrnn.json`.
+
+    Attributes:
+        id: of the W&B run.
+        step: training step of the last row in the recording, or on the server.
+        uploaded: whether the run has been online.
+        paces: training steps per second, by the training step at which they were measured.
+        heard: names of the free runs in `RUN/audio`, by the training step after which they were made.
+    """
+
+    id: str
+    step: int = 0
+    uploaded: bool = False
+    paces: dict[str, float] = field(default_factory=dict)
+    heard: dict[str, str] = field(default_factory=dict)
+
+
+class WandbRun:
+    """The W&B run of a folder, open inside a `with` block; nothing that it does raises.
+
+    Attributes:
+        run, settings: the training.
+        kept: what is known of the W&B run; None while it is not open: closed, disabled, or failed.
+    """
+
+    def __init__(self, run: Run, settings: Settings, report: Report = print):
+        self.run, self.settings, self.report = run, settings, report
+        self.kept: Kept | None = None
+        self._open: wandb.Run | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder / "wandb"
+
+    @property
+    def address(self) -> str | None:
+        """Where the run is seen in a browser; None offline."""
+        return self._open.url if self._open is not None else None
+
+    def picture(self, heard: str, name: str) -> Path:
+        """The place of a picture that belongs to a free run."""
+        return self.folder / "pictures" / f"{Path(heard).stem}-{name}.png"
+
+    def __enter__(self) -> WandbRun:
+        if self.settings.wandb.mode != "disabled":
+            with self.harmless():
+                self._start()
+                self.log_history(read_history(self.run))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self.harmless():
+            if self._open is not None and self.kept is not None:
+                self._open.summary.update(final_figures(read_history(self.run)))
+                self._open.finish(exit_code=0 if error is None else 1)
+                if not self._uploaded(self.kept):
+                    self._remove_others(self.kept.id, Path(self._open.dir).parent)
+        self._open = self.kept = None
+
+    @contextlib.contextmanager
+    def harmless(self) -> Iterator[None]:
+        """A block whose failure ends the logging and nothing else."""
+        try:
+            yield
+        except Exception as error:  # of any kind: the training is worth more than its log
+            self._open = self.kept = None
+            self.report(f"W&B: nothing more is logged ({_line(error)}); all else goes on")
+
+    def log_history(self, rows: Sequence[Row]) -> None:
+        """Log those rows that are new, in order, each at its training step with what was kept for that step."""
+        for row in rows:
+            if self._open is not None and self.kept is not None and row["step"] > self.kept.step:
+                with self.harmless():
+                    step = int(row["step"])
+                    self._open.log({**row, **self._throughput(step), **self._media(step)}, step=step)
+                    self.kept.step = step
+        with self.harmless():
+            self._keep()
+
+    def summarise(self, values: Mapping[str, float]) -> None:
+        """Set figures of the run as a whole."""
+        if self._open is not None:
+            with self.harmless():
+                self._open.summary.update(dict(values))
+
+    def _throughput(self, step: int) -> dict[str, float]:
+        assert self.kept is not None
+        if (pace := self.kept.paces.get(str(step))) is None:
+            return {}
+        data = self.settings.data
+        frames = pace * data.batch_size * data.sequence_length
+        rate = json.loads(self.run.song.read_text(encoding="utf-8"))["sample_rate"]
+        return {
+            "throughput/steps_per_second": pace,
+            "throughput/frames_per_second": frames,
+            "throughput/song_seconds_per_second": frames * self.settings.frames.step_length / rate,
+        }
+
+    def _media(self, step: int) -> dict[str, Any]:
+        """The free run that was made after a step, with its pictures; empty where there was none."""
+        assert self.kept is not None
+        if (heard := self.kept.heard.get(str(step))) is None or not (self.run.audio / heard).is_file():
+            return {}
+        import wandb
+
+        media: dict[str, Any] = {"audio/free_run": wandb.Audio(str(self.run.audio / heard), caption=heard)}
+        for key in ("audio/spectrogram", "pictures/target_against_prediction"):
+            if (file := self.picture(heard, key.split("/")[1])).is_file():
+                media[key] = wandb.Image(str(file))
+        return media
+
+    def _start(self) -> None:
+        # Read when the library is loaded: without it, its errors would be reported over the network, offline or not.
+        os.environ["WANDB_ERROR_REPORTING"] = "false"
+        import wandb
+
+        known = wandb.setup(wandb.Settings(silent=True)).settings
+        mode = _mode(self.settings.wandb.mode, known, self.report)
+        if mode == "disabled":
+            return
+        self.kept, before = self._known_or_new()
+        resume = before and (mode == "online" or self._uploaded(self.kept))
+        self._keep()  # first of all, as W&B itself takes another folder, and says nothing, where it may not write
+        try:
+            self._open = self._init(mode, resume)
+        except wandb.Error as error:
+            if mode == "offline":
+                raise
+            self.report(f"W&B: logged offline, for the server cannot be used ({_line(error)})")
+            mode, resume = "offline", before and self._uploaded(self.kept)
+            self._open = self._init(mode, resume)
+        self.kept.uploaded |= mode == "online"
+        if not resume:
+            self.kept.step = 0
+
+    def _init(self, mode: Mode, resume: bool) -> wandb.Run:
+        import wandb
+
+        assert self.kept is not None
+        return wandb.init(
+            project=self.settings.wandb.project,
+            name=self.run.folder.name,
+            id=self.kept.id,
+            resume="allow" if resume else None,
+            mode=mode,
+            dir=str(self.run.folder),
+            config=self.settings.model_dump(mode="json"),
+            allow_val_change=True,  # a run may go on with other settings of what does not change the training
+            reinit="create_new",  # never the open run of somebody else in this process
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=START_SECONDS,
+                finish_timeout=FINISH_SECONDS,
+                disable_code=True,
+                disable_git=True,  # this and the list of all installed packages take a second of every start
+                x_save_requirements=False,
+            ),
+        )
+
+    def _known_or_new(self) -> tuple[Kept, bool]:
+        """What an earlier start has left, and whether there was one."""
+        file = self.folder / "sonicrnn.json"
+        if file.is_file():
+            return Kept(**json.loads(file.read_text(encoding="utf-8"))), True
+        return Kept(secrets.token_hex(4)), False  # never from the seeded random numbers of the training
+
+    def _keep(self) -> None:
+        if self.kept is not None:
+            write_json(self.folder / "sonicrnn.json", asdict(self.kept))
+
+    def _uploaded(self, kept: Kept) -> bool:
+        """Whether a server may have some of this run: then recordings add to one another."""
+        return kept.uploaded or any(self.folder.glob("offline-run-*/*.sync*"))
+
+    def _remove_others(self, identity: str, own: Path) -> None:
+        """Remove the recordings that the present, whole one holds all of."""
+        for other in self.folder.glob(f"offline-run-*-{identity}"):
+            if other.resolve() != own.resolve():
+                shutil.rmtree(other, ignore_errors=True)
+
+
+def log_scores(run: Run, settings: Settings, scores: Mapping[str, float], report: Report = print) -> None:
+    """Set the scores of an evaluation as `scores/NAME` in the summary of the run's W&B run, opened again for it.
+
+    `wandb.mode=disabled` does nothing. Nothing is raised: what fails is reported in one line.
+    """
+    with WandbRun(run, settings, report) as log:
+        log.summarise({f"scores/{name}": float(score) for name, score in scores.items() if math.isfinite(score)})
+
+
+def read_history(run: Run) -> list[dict[str, float]]:
+    """The rows of `history.csv`; none before the first epoch's end."""
+    if not run.history.is_file():
+        return []
+    with run.history.open(encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def final_figures(rows: Sequence[Row]) -> dict[str, float]:
+    """The last row, and which epoch was the best; empty for no rows."""
+    if not rows:
+        return {}
+    best = min(rows, key=lambda row: row.get("validation_loss", math.inf))
+    return {**rows[-1], **{f"best_{name}": best[name] for name in ("epoch", "validation_loss") if name in best}}
+
+
+def _mode(wanted: str, known: wandb.Settings, report: Report) -> Mode:
+    """`auto` follows WANDB_MODE and `wandb offline`, then goes online where an API key is found on this machine."""
+    chosen = known.mode if wanted == "auto" else wanted
+    if chosen in ("offline", "dryrun"):
+        return "offline"
+    if chosen == "disabled":
+        return "disabled"
+    if _logged_in(known):
+        return "online"
+    if wanted == "online":
+        report("W&B: logged offline, for nobody is logged in on this machine: `wandb login`")
+    return "offline"
+
+
+def _logged_in(known: wandb.Settings) -> bool:
+    """Whether there are credentials in the environment, W&B's settings or the netrc file. Asks nobody."""
+    from wandb.sdk.lib import wbauth  # `wandb.login` would ask the user or the server
+
+    return bool(known.api_key or known.identity_token_file or wbauth.read_netrc_auth(host=known.base_url))
+
+
+def _line(error: BaseException) -> str:
+    """An error's message in one line of bearable length."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:240]
