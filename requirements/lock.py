@@ -1,6 +1,6 @@
 """Write requirements/VERSION/{run,gpu,dev}.txt: the newest versions that pyproject.toml allows, for each Python.
 
-`make lock` runs this on Python 3.11 or later. It needs a working Python of every version that it locks, because
+`make lock` runs this. It needs a working Python of every version that it locks, because
 pip evaluates the markers of a requirement for the Python that runs it. Nothing is installed.
 """
 
@@ -14,7 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import tomllib
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 HERE = Path(__file__).resolve().parent
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
@@ -69,8 +72,8 @@ def resolve(pip: Path, needs: list[str], constraints: list[str]) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         report, bounds = Path(folder) / "report.json", Path(folder) / "constraints.txt"
         bounds.write_text("".join(f"{pin}\n" for pin in constraints), encoding="utf-8")
-        command = [pip, "install", "--dry-run", "--ignore-installed", "--only-binary", ":all:", "--quiet"]
-        subprocess.run([*command, "--constraint", bounds, "--report", report, *needs], check=True)
+        command = [str(pip), "install", "--dry-run", "--ignore-installed", "--only-binary", ":all:", "--quiet"]
+        subprocess.run([*command, "--constraint", str(bounds), "--report", str(report), *needs], check=True)
         chosen = json.loads(report.read_text(encoding="utf-8"))["install"]
     return sorted(f"{plain(item['metadata']['name'])}=={item['metadata']['version']}" for item in chosen)
 

@@ -44,13 +44,21 @@ def synthesise(seconds: float, rate: int = SMALL_RATE, seed: int = 0) -> npt.NDA
         pitches = 110.0 * ratio * np.array([1.0, 9 / 8, 4 / 3, 3 / 2])
         song += np.sin(2 * np.pi * np.cumsum(pitches[chord]) / rate)
     song *= 0.7 + 0.3 * np.sin(2 * np.pi * time / 4)
-    return (0.5 * song / np.abs(song).max()).astype(np.float32)
+    return np.asarray(0.5 * song / np.abs(song).max(), np.float32)
 
 
 @pytest.fixture(scope="session")
 def small_song() -> npt.NDArray[np.float32]:
     """20 s of music at SMALL_RATE, read-only."""
     song = synthesise(20)
+    song.setflags(write=False)
+    return song
+
+
+@pytest.fixture(scope="session")
+def longer_song() -> npt.NDArray[np.float32]:
+    """100 s of music at SMALL_RATE, read-only: its held-out parts are long enough to tell a pace."""
+    song = synthesise(100, seed=1)
     song.setflags(write=False)
     return song
 
@@ -130,7 +138,12 @@ def watched_page(chromium: Any) -> Iterator[WatchedPage]:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     watched = WatchedPage(context.new_page())
     page = watched.page
-    page.on("console", lambda said: said.type in ("error", "warning") and watched.complaints.append(said.text))
+
+    def said(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            watched.complaints.append(message.text)
+
+    page.on("console", said)
     page.on("pageerror", lambda error: watched.complaints.append(str(error)))
     page.on("requestfailed", lambda request: watched.complaints.append(f"failed: {request.url[:80]}"))
     page.on("request", lambda request: watched.requests.append(request.url))
