@@ -52,7 +52,7 @@ class FrameSettings(Section):
     components: int | None = Field(
         None, ge=1, le=4096, description="stft: principal components of the log magnitudes; null keeps every bin"
     )
-    stack: int = Field(1, ge=1, le=64, description="stft: neighbouring spectra that make one frame")
+    stack: int = Field(1, ge=1, le=64, description="stft: spectra a step; above 1 a frame is twice as many, lapped")
     phase_steps: int = Field(64, ge=0, le=1000, description="stft: Griffin-Lim steps of the inverse")
 
     @property
@@ -86,10 +86,9 @@ class FrameSettings(Section):
             raise ValueError(f"hop {hop} must be at most half of frame_length {length} for stft frames")
         if self.kind != "stft" and (self.components or self.stack > 1):
             raise ValueError("components and stack are for stft frames alone")
-        if self.components and self.components > (length // 2 + 1) * self.stack:
-            raise ValueError(
-                f"components {self.components} is more than the {(length // 2 + 1) * self.stack} figures of a frame"
-            )
+        figures = (length // 2 + 1) * self.stack * (2 if self.stack > 1 else 1)
+        if self.components and self.components > figures:
+            raise ValueError(f"components {self.components} is more than the {figures} figures of a frame")
         return self
 
 

@@ -8,11 +8,12 @@ arrays, `projection.npz`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import scipy.linalg
 import tensorflow as tf
 
 from sonicrnn import frames
@@ -22,6 +23,8 @@ from sonicrnn.files import write_json, written_beside
 from sonicrnn.song import Normaliser
 
 BLOCK_SECONDS = 30
+LEAST_VARIANCE = 1e-8  # of a figure that never moves
+MOST_OF_A_SPECTRUM = 192  # principal components of one spectrum that a stack of spectra is made of
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,20 +62,21 @@ class Encoding:
     @property
     def span(self) -> int:
         """Samples that one frame of the model looks at."""
-        return self.settings.frame_length + (self.settings.stack - 1) * self.settings.hop_length
+        return self.settings.frame_length + (self.spectra - 1) * self.settings.hop_length
 
     @property
-    def edge(self) -> int:
-        """Samples at each end of decoded audio that lack the neighbours they overlap with."""
-        return self.settings.frame_length - self.settings.hop_length
+    def spectra(self) -> int:
+        """Spectra in one frame of the model: with a stack twice as many as it moves on by, so that neighbours overlap."""
+        return 2 * self.settings.stack if self.settings.stack > 1 else 1
+
+    @property
+    def overlap(self) -> int:
+        """Samples that two neighbouring frames share: so many lack a neighbour at each end of decoded audio."""
+        return self.span - self.step
 
     def frame_count(self, samples: int) -> int:
         """Whole frames of the model in so many samples."""
         return frames.frame_count(samples, self.span, self.step)
-
-    def frames_for(self, samples: int) -> int:
-        """Frames whose decoded audio, its edges cut off, is at least so many samples."""
-        return max(1, -(-(samples + 2 * self.edge - (self.span - self.step)) // self.step))
 
     def encode(self, samples: tf.Tensor) -> tf.Tensor:
         """[batch, samples] at full scale 1 -> [batch, time, dimension], near zero mean and unit variance."""
@@ -90,10 +94,7 @@ class Encoding:
         if made.kind == "mdct":
             return frames.mdct_frames(samples, hop)
         spectra = frames.stft_frames(samples, length, hop)
-        time = tf.shape(spectra)[1] // made.stack
-        bins = spectra.shape[-1]
-        # [batch, time * stack, bins] -> [batch, time, stack * bins]
-        return tf.reshape(spectra[:, : time * made.stack], [tf.shape(spectra)[0], time, made.stack * bins])
+        return frames.lapped(spectra, made.stack) if made.stack > 1 else spectra
 
     def whiten(self, raw: tf.Tensor) -> tf.Tensor:
         """Raw frames -> the model's frames."""
@@ -115,8 +116,7 @@ class Encoding:
             samples = frames.mdct_samples(self.colour(encoded))
         else:
             raw = self.colour(encoded)
-            batch, time = tf.shape(raw)[0], tf.shape(raw)[1]
-            spectra = tf.reshape(raw, [batch, time * made.stack, made.frame_length // 2 + 1])
+            spectra = frames.unlapped(raw, made.stack) if made.stack > 1 else raw
             known = None if known is None else self.normalise(known)
             samples = frames.stft_samples(spectra, made.frame_length, hop, made.phase_steps, known)
         return samples * self.normaliser.scale + self.normaliser.offset
@@ -169,18 +169,54 @@ def fit_encoding(part: np.ndarray, settings: FrameSettings, sample_rate: int, no
     plain = Encoding(settings, sample_rate, normaliser)
     if settings.kind == "waveform":
         return plain
-    mean, covariance = _moments(plain, part, full=settings.components is not None)
-    if settings.kind == "mdct":
-        mean = np.zeros_like(mean)  # a coefficient's sign has no preference
-    if settings.components is None:
-        scale = np.sqrt(np.maximum(covariance, 1e-8))
-        analysis, synthesis = 1 / scale, scale
+    if settings.components is not None:
+        arrays = _principal_components(plain, part)
     else:
-        values, vectors = np.linalg.eigh(covariance)
-        chosen = slice(None, -settings.components - 1, -1)
-        scale = np.sqrt(np.maximum(values[chosen], 1e-8))
-        analysis, synthesis = vectors[:, chosen] / scale, (vectors[:, chosen] * scale).T
-    return Encoding(settings, sample_rate, normaliser, *(x.astype(np.float32) for x in (mean, analysis, synthesis)))
+        mean, variance = _moments(plain.raw, plain, part, full=False)
+        scale = np.sqrt(np.maximum(variance, LEAST_VARIANCE))
+        # An MDCT coefficient's sign has no preference, so its mean is left alone.
+        arrays = (np.zeros_like(mean) if settings.kind == "mdct" else mean, 1 / scale, scale)
+    return Encoding(settings, sample_rate, normaliser, *(array.astype(np.float32) for array in arrays))
+
+
+def _principal_components(plain: Encoding, part: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, analysis and synthesis of the frames' principal components, brought to unit variance.
+
+    Stacked frames have thousands of figures; they are found from those of single spectra, whose own minor components
+    are left out first.
+    """
+    made = plain.settings
+    single = replace(plain, settings=made.model_copy(update={"stack": 1}))
+    mean, covariance = _moments(single.raw, single, part, full=True)
+    kept = min(len(mean), made.components or len(mean))
+    values, axes = _largest(covariance, kept if made.stack == 1 else min(kept, MOST_OF_A_SPECTRUM))
+    if made.stack > 1:
+
+        def narrow(samples: tf.Tensor) -> tf.Tensor:
+            spectra = tf.linalg.matmul(
+                single.raw(samples) - tf.constant(mean, tf.float32), tf.constant(axes, tf.float32)
+            )
+            return frames.lapped(spectra, made.stack)
+
+        _, covariance = _moments(narrow, plain, part, full=True)
+        if made.components > len(covariance):
+            raise UserError(
+                f"frames.components {made.components} is more than the {len(covariance)} that can be told apart"
+            )
+        values, outer = _largest(covariance, made.components)
+        # [spectra, inner, component] -> [spectra * bins, component]
+        outer = outer.reshape(plain.spectra, -1, made.components)
+        axes = np.einsum("bi,sic->sbc", axes, outer).reshape(-1, made.components)
+        mean = frames.lapped(tf.constant(np.tile(mean, (1, plain.spectra, 1)), tf.float32), made.stack)[0, 0].numpy()
+    scale = np.sqrt(np.maximum(values, LEAST_VARIANCE))
+    return mean, axes / scale, (axes * scale).T
+
+
+def _largest(covariance: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` largest eigenvalues, falling, and their vectors as columns."""
+    size = len(covariance)
+    values, vectors = scipy.linalg.eigh(covariance, subset_by_index=(size - count, size - 1))
+    return values[::-1], vectors[:, ::-1]
 
 
 def encoded_blocks(
@@ -195,11 +231,13 @@ def encoded_blocks(
         yield encode(tf.constant(np.ascontiguousarray(block)[None]))[0].numpy()
 
 
-def _moments(encoding: Encoding, part: np.ndarray, full: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and (co)variance of the raw frames of a part, summed in float64."""
-    raw = tf.function(lambda samples: encoding.raw(encoding.normalise(samples)), reduce_retracing=True)
+def _moments(
+    make: Callable[[tf.Tensor], tf.Tensor], encoding: Encoding, part: np.ndarray, full: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and (co)variance of what `make` makes of the normalised samples of a part, summed in float64."""
+    graph = tf.function(lambda samples: make(encoding.normalise(samples)), reduce_retracing=True)
     count, total, square = 0, 0.0, 0.0
-    for block in encoded_blocks(raw, encoding, part):
+    for block in encoded_blocks(graph, encoding, part):
         exact = block.astype(np.float64)
         count += len(exact)
         total = total + exact.sum(0)

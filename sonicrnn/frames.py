@@ -116,6 +116,34 @@ def stft_samples(
     return spectra_samples(final, frame_length, hop)
 
 
+def lapped(spectra: tf.Tensor, stack: int) -> tf.Tensor:
+    """[batch, time, bins] -> [batch, time // stack - 1, 2 * stack * bins]: blocks that overlap by half, under a sine.
+
+    The window's square adds up to 1 over neighbouring blocks, so what differs from block to block is cross-faded.
+    """
+    bins = spectra.shape[-1]
+    blocks = tf.signal.frame(spectra, 2 * stack, stack, axis=1)  # [batch, blocks, 2 * stack, bins]
+    blocks *= _sine_window(2 * stack)[:, None]
+    return tf.reshape(blocks, [tf.shape(blocks)[0], tf.shape(blocks)[1], 2 * stack * bins])
+
+
+def unlapped(blocks: tf.Tensor, stack: int) -> tf.Tensor:
+    """[batch, blocks, 2 * stack * bins] -> [batch, (blocks + 1) * stack, bins]: the inverse of `lapped`.
+
+    The first and last `stack` spectra stand in one block alone.
+    """
+    batch, count, bins = tf.shape(blocks)[0], tf.shape(blocks)[1], blocks.shape[-1] // (2 * stack)
+    window = _sine_window(2 * stack)
+    parts = tf.reshape(blocks, [batch, count, 2 * stack, bins]) * window[:, None]
+    added = tf.signal.overlap_and_add(tf.transpose(parts, [0, 3, 1, 2]), stack)  # [batch, bins, spectra]
+    weight = tf.signal.overlap_and_add(tf.repeat(tf.square(window)[None], count, 0), stack)
+    return tf.transpose(added / weight, [0, 2, 1])
+
+
+def _sine_window(length: int) -> tf.Tensor:
+    return tf.sin(math.pi * (tf.range(length, dtype=tf.float32) + 0.5) / length)
+
+
 def log_magnitude(magnitude: tf.Tensor) -> tf.Tensor:
     """Natural logarithm with a smooth floor; `magnitude_of` is its inverse above the floor."""
     return 0.5 * tf.math.log(tf.square(magnitude) + MAGNITUDE_FLOOR**2)

@@ -120,7 +120,7 @@ class Sounding:
     def __init__(self, run: FreeRun, prime: tf.Tensor, prime_samples: np.ndarray):
         self.run = run
         encoding = run.encoding
-        self.overlap = encoding.span - encoding.step
+        self.overlap = encoding.overlap
         self.kept = -(-3 * encoding.span // encoding.step) if self.overlap else 0
         self._keep(prime, prime_samples)
 
@@ -142,4 +142,4 @@ class Sounding:
         encoding = self.run.encoding
         first, time = max(0, frames.shape[1] - self.kept), frames.shape[1]
         self.frames = frames[:, first:]
-        self.known = samples[:, first * encoding.step : time * encoding.step + encoding.span - encoding.step]
+        self.known = samples[:, first * encoding.step : time * encoding.step + encoding.overlap]

@@ -87,9 +87,8 @@ class Generator:
         encoding, run = self.encoding, self.free_run
         wanted = round(seconds * encoding.sample_rate)
         primes = np.asarray(primes, np.float32)
-        overlap = encoding.span - encoding.step
         # Whole steps that end with the prime's very last sample, so that the piece begins right after it.
-        primes = primes[:, max(0, primes.shape[1] - overlap) % encoding.step :]
+        primes = primes[:, max(0, primes.shape[1] - encoding.overlap) % encoding.step :]
         prime = run.encode(tf.constant(primes))
         if prime.shape[1] < 1:
             raise UserError(f"the prime is shorter than one frame of {encoding.span} samples: take a longer one")
@@ -112,7 +111,7 @@ class Generator:
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray:
         """[samples] through the frames and back, without the edges: the best that this kind of frame can do."""
-        run, edge = self.free_run, self.encoding.edge
+        run, edge = self.free_run, self.encoding.overlap
         whole = run.decode(run.encode(tf.constant(samples[None], tf.float32)))[0].numpy()
         return limited(whole[edge : len(whole) - edge])
 
