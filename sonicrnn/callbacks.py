@@ -30,11 +30,12 @@ from sonicrnn.run import Run
 @contextlib.contextmanager
 def averaged_weights(model: SongModel) -> Iterator[None]:
     """Inside the block the model has the running average of its weights, where the settings ask for one."""
-    if not model.optimizer.use_ema:
+    if not model.averages:
         yield
         return
     current = [variable.numpy() for variable in model.trainable_variables]
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+    for variable, average in zip(model.trainable_variables, model.averages, strict=True):
+        variable.assign(average)
     try:
         yield
     finally:

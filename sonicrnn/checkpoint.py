@@ -84,4 +84,4 @@ def load_weights(file: Path) -> list[np.ndarray]:
 
 def _variables(model: SongModel) -> list[Any]:
     """Every variable that a later step depends on, in an order that the settings alone decide."""
-    return [*model.variables, *model.optimizer.variables, *model.carried]
+    return [*model.variables, *model.optimizer.variables, *model.averages, *model.carried]

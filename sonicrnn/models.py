@@ -43,11 +43,12 @@ class SongModel(keras.Model):
         self.head = make_head(made.head, dimension)
         self.head.dense.kernel_initializer = glorot[-1]
         self.carried: list[tf.Variable] = []
+        self.averages: list[tf.Variable] = []
         self.shares = 1
 
     def build(self, input_shape):
         """Make all weights, for frames [batch, time, dimension]."""
-        width = self.dimension
+        width = self.dimension + (1 if self.settings.input_noise else 0)
         for layer in self.front:
             layer.build((None, None, width))
             width = layer.units
@@ -62,9 +63,20 @@ class SongModel(keras.Model):
     def call(self, inputs, training=False):
         return self.follow(inputs, None, training)[0]
 
-    def follow(self, inputs: tf.Tensor, states: list[State] | None, training: bool = False):
-        """[batch, time, dimension] and state (None: at rest) -> parameters [batch, time, parameter], state after it."""
-        hidden = self._enter(inputs, training)
+    def follow(
+        self, inputs: tf.Tensor, states: list[State] | None, training: bool = False, noise: tf.Tensor | float = 0.0
+    ):
+        """Read a sequence.
+
+        Args:
+            inputs: [batch, time, dimension].
+            states: where to go on from; None is at rest.
+            noise: how strong the noise in the inputs is, a scalar or [batch, 1, 1]: the model is told.
+
+        Returns:
+            parameters [batch, time, parameter], and the state after the last frame.
+        """
+        hidden = self._enter(inputs, noise, training)
         first, outputs, after = hidden, [], []
         for index, layer in enumerate(self.stack):
             hidden, *state = layer(
@@ -77,9 +89,9 @@ class SongModel(keras.Model):
             outputs.append(hidden)
         return self.head(self._collected(outputs)), after
 
-    def advance(self, frame: tf.Tensor, states: list[State]):
+    def advance(self, frame: tf.Tensor, states: list[State], noise: tf.Tensor | float = 0.0):
         """One step: frame [batch, dimension] and the state -> parameters [batch, parameter], state after it."""
-        hidden = self._enter(frame, False)
+        hidden = self._enter(frame, noise, False)
         first, outputs, after = hidden, [], []
         for index, layer in enumerate(self.stack):
             hidden, state = layer.cell(self._joined(hidden, first, index), states[index], training=False)
@@ -92,7 +104,10 @@ class SongModel(keras.Model):
         count = 1 if self.settings.cell == "gru" else 2
         return [[tf.zeros([batch, layer.units]) for _ in range(count)] for layer in self.stack]
 
-    def _enter(self, hidden: tf.Tensor, training: bool) -> tf.Tensor:
+    def _enter(self, hidden: tf.Tensor, noise: tf.Tensor | float, training: bool) -> tf.Tensor:
+        if self.settings.input_noise:
+            told = tf.broadcast_to(noise, tf.concat([tf.shape(hidden)[:-1], [1]], 0))
+            hidden = tf.concat([hidden, told], -1)
         for layer in self.front:
             hidden = layer(hidden)
         return self.drop[0](hidden, training=training)
@@ -105,18 +120,30 @@ class SongModel(keras.Model):
 
     # Training ---------------------------------------------------------------------------------------------------
 
-    def disturbed(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Inputs with noise whose strength each sequence draws for itself, evenly from 0 to `input_noise`.
+    def disturbed(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Inputs with noise whose strength each sequence draws for itself, evenly from 0 to `input_noise`; the strengths.
 
         A free run's inputs are never quite right; having seen such inputs keeps it on course (Pasini et al.,
-        "Continuous Autoregressive Models with Noise Augmentation Avoid Error Accumulation", 2024).
+        "Continuous Autoregressive Models with Noise Augmentation Avoid Error Accumulation", 2024). The model is told the
+        strength (Ho et al., "Cascaded Diffusion Models", 2022), so that it need not doubt its own frames.
         """
-        if not self.settings.input_noise:
-            return inputs
         step = tf.cast(self.optimizer.iterations, tf.int32)
         seed = tf.stack([tf.constant(self.seed), step])
         strength = tf.random.stateless_uniform([tf.shape(inputs)[0], 1, 1], seed, 0.0, self.settings.input_noise)
-        return inputs + strength * tf.random.stateless_normal(tf.shape(inputs), seed + tf.constant([1, 0]))
+        noise = tf.random.stateless_normal(tf.shape(inputs), seed + tf.constant([1, 0]))
+        return inputs + strength * noise, strength
+
+    def keep_average(self, decay: float) -> None:
+        """Keep a running average of the weights over the training steps, for when the model is not training."""
+        self.decay = decay
+        self.averages = [tf.Variable(variable.value, trainable=False) for variable in self.trainable_variables]
+
+    def _average(self) -> None:
+        """The average forgets faster at first, when the weights are still far from what they will be."""
+        step = tf.cast(self.optimizer.iterations, tf.float32)
+        decay = tf.minimum(self.decay, (1 + step) / (10 + step))
+        for average, variable in zip(self.averages, self.trainable_variables, strict=True):
+            average.assign(decay * average + (1 - decay) * variable)
 
     def carry_state(self, batch: int) -> None:
         """Keep the recurrent state of `batch` streams from one training step to the next (truncated BPTT)."""
@@ -133,22 +160,27 @@ class SongModel(keras.Model):
         The batch is cut into `shares` that depend on one another in nothing, so that each core works through its own:
         the products of a recurrent layer are too small to be shared out one by one.
         """
-        inputs, targets = self.disturbed(batch[0]), batch[1]
+        inputs, targets = batch[0], batch[1]
+        noise = tf.zeros([tf.shape(inputs)[0], 1, 1])
+        if self.settings.input_noise:
+            inputs, noise = self.disturbed(inputs)
         states = _shared_out(self._carried_in(batch[2]), self.shares) if self.carried else [None] * self.shares
-        shares = zip(tf.split(inputs, self.shares), tf.split(targets, self.shares), states, strict=True)
+        shares = zip(*(tf.split(whole, self.shares) for whole in (inputs, targets, noise)), states, strict=True)
         losses, gradients, after = zip(*(self._work_through(*share) for share in shares), strict=True)
         gradients = [tf.add_n(each) / self.shares for each in zip(*gradients, strict=True)]
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        if self.averages:
+            self._average()
         if self.carried:
             values = (tf.concat(each, 0) for states in zip(*after, strict=True) for each in zip(*states, strict=True))
             for variable, value in zip(self.carried, values, strict=True):
                 variable.assign(value)
         return {"loss": tf.add_n(losses) / self.shares, "gradient_norm": tf.linalg.global_norm(gradients)}
 
-    def _work_through(self, inputs: tf.Tensor, targets: tf.Tensor, before: list[State] | None):
+    def _work_through(self, inputs: tf.Tensor, targets: tf.Tensor, noise: tf.Tensor, before: list[State] | None):
         """-> mean loss, gradients, state after it."""
         with tf.GradientTape() as tape:
-            parameters, after = self.follow(inputs, before, training=True)
+            parameters, after = self.follow(inputs, before, training=True, noise=noise)
             loss = tf.reduce_mean(self.head.loss(parameters, targets))
         return loss, tape.gradient(loss, self.trainable_variables), after
 

@@ -28,6 +28,7 @@ from sonicrnn.pipeline import Table, check_length, make_table, training_data, va
 from sonicrnn.run import Run, enter, run_name
 from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, open_song, part_statistics
 from sonicrnn.temperature import find_temperature
+from sonicrnn.wandb_log import WandbLog, validation_example
 
 Report = Callable[[str], None]
 
@@ -91,41 +92,44 @@ def make_model(settings: Settings, dimension: int) -> SongModel:
     made = settings.train
     model = SongModel(dimension, settings.model, settings.seed)
     model.build((None, None, dimension))
-    optimizer = keras.optimizers.Adam(
-        made.learning_rate, global_clipnorm=made.clip_norm, use_ema=made.average > 0, ema_momentum=made.average or 0.99
-    )
+    optimizer = keras.optimizers.Adam(made.learning_rate, global_clipnorm=made.clip_norm)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=False)
+    if made.average:
+        model.keep_average(made.average)
     return model
 
 
 def train(prepared: Prepared, progress: Progress, report: Report) -> None:
     """Run `keras.Model.fit` from where `progress` stands to the end that the settings name."""
     settings, model, run = prepared.settings, prepared.model, prepared.run
+    validation = validation_data(prepared.validation)
     pace = Pace(settings.train, progress, steps_per_epoch(prepared))
+    wandb_log = WandbLog(run, settings, progress, validation_example(model, prepared.encoding, validation), report)
     callbacks = [
         pace,
-        Judge(run, settings.train, progress, validation_data(prepared.validation)),
+        Judge(run, settings.train, progress, validation),
         Curves(run, progress),
         Listening(run, settings.train, progress, _short_free_run(prepared), prepared.encoding.sample_rate),
-        *_wandb_log(prepared, progress),
         Line(report, pace, progress),
         Checkpoints(run, settings.train, progress),
+        wandb_log,
     ]
     report(_announcement(prepared, progress, pace))
-    while pace.share < 1 and not progress.out_of_patience:
-        # The epoch that a killed run left unfinished is finished first: Keras wants all epochs of one `fit` equally
-        # long.
-        last = progress.epoch + 1 if progress.epoch_step else settings.train.epochs or 10**9
-        model.fit(
-            training_data(prepared.training, settings.seed, progress.step),
-            initial_epoch=progress.epoch,
-            epochs=last,
-            steps_per_epoch=pace.epoch_steps - progress.epoch_step,
-            callbacks=callbacks,
-            shuffle=False,  # the pipeline has its own order
-            verbose=0,
-        )
+    with wandb_log:
+        while pace.share < 1 and not progress.out_of_patience:
+            # The epoch that a killed run left unfinished is finished first: Keras wants all epochs of one `fit` equally
+            # long.
+            last = progress.epoch + 1 if progress.epoch_step else settings.train.epochs or 10**9
+            model.fit(
+                training_data(prepared.training, settings.seed, progress.step),
+                initial_epoch=progress.epoch,
+                epochs=last,
+                steps_per_epoch=pace.epoch_steps - progress.epoch_step,
+                callbacks=callbacks,
+                shuffle=False,  # the pipeline has its own order
+                verbose=0,
+            )
 
 
 def finish(prepared: Prepared, progress: Progress, report: Report) -> None:
@@ -167,14 +171,6 @@ def _short_free_run(prepared: Prepared) -> Callable[[float], np.ndarray]:
         return Generator(free_run, temperature).generate(prime[None], seconds, seeds=[prepared.settings.seed])[0]
 
     return listen
-
-
-def _wandb_log(prepared: Prepared, progress: Progress) -> list[keras.callbacks.Callback]:
-    if prepared.settings.wandb.mode == "disabled":
-        return []
-    from sonicrnn.wandb_log import WandbLog  # takes a second to import: only where it is wanted
-
-    return [WandbLog(prepared.run, prepared.settings, progress)]
 
 
 def _progress(prepared: Prepared, resumed: bool) -> Progress:
