@@ -85,7 +85,7 @@ class SoxrResampler:
         return self._pass_on(block)
 
     def finish(self) -> Samples:
-        missing = self._steps.whole(self._received) - self._returned
+        missing = self._steps.whole(self._received) - max(0, self._returned)
         return self._pass_on(self._silence, last=True)[:missing]
 
     def _pass_on(self, block: Samples, last: bool = False) -> Samples:
