@@ -318,7 +318,7 @@ def test_what_lies_beyond_full_scale_is_clipped_and_never_wraps() -> None:
 # In a browser
 
 
-def until(page: Any, expression: str, seconds: float = 20) -> None:
+def until(page: Any, expression: str, seconds: float = 60) -> None:
     """Wait for a condition of the page; from outside, because the page's policy forbids to evaluate strings in it."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(expression):
