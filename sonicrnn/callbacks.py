@@ -115,9 +115,11 @@ class Judge(keras.callbacks.Callback):
         progress, model = self.progress, self.model
         with averaged_weights(model):
             loss = validation_loss(model, self.data)
-            if progress.best_loss is None or loss < progress.best_loss:
+            better = progress.best_loss is None or loss < progress.best_loss
+            if better:
                 progress.best_loss, progress.best_epoch = loss, epoch + 1
-                save_weights(self.run.best, model.get_weights())
+            if better or self.settings.keep == "last":
+                save_weights(self.run.kept, model.get_weights())
         progress.history.append(
             {
                 "epoch": epoch + 1,

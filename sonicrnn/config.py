@@ -132,6 +132,7 @@ class TrainSettings(Section):
     warmup_steps: int = Field(20, ge=0)
     clip_norm: float | None = Field(1.0, gt=0, description="longest gradient, global norm; null: no clipping")
     patience: int | None = Field(None, ge=1, description="epochs without a better validation loss; null: go on")
+    keep: Literal["best", "last"] = Field("best", description="the weights of the lowest validation loss, or the last")
     average: float = Field(0.0, ge=0, lt=1, description="decay of the weights' running average, used when not training")
     checkpoint_seconds: float = Field(30, ge=0, description="most that a killed run loses; 0: after every step")
     audio_minutes: float = Field(1.0, ge=0, description="minutes between two free runs to listen to; 0: every epoch")

@@ -8,6 +8,7 @@ arrays, `projection.npz`.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +26,14 @@ from sonicrnn.song import Normaliser
 BLOCK_SECONDS = 30
 LEAST_VARIANCE = 1e-8  # of a figure that never moves
 MOST_OF_A_SPECTRUM = 192  # principal components of one spectrum that a stack of spectra is made of
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """How much further from `centre` each bin's log magnitude is to lie: both [bins] float32."""
+
+    centre: np.ndarray
+    factor: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +75,7 @@ class Encoding:
 
     @property
     def spectra(self) -> int:
-        """Spectra in one frame of the model: with a stack twice as many as it moves on by, so that neighbours overlap."""
+        """Spectra in one frame of the model: a stacked one has twice as many as it moves on by, and overlaps."""
         return 2 * self.settings.stack if self.settings.stack > 1 else 1
 
     @property
@@ -103,11 +112,11 @@ class Encoding:
         centred = raw - self.mean
         return centred * self.analysis if self.analysis.ndim == 1 else tf.linalg.matmul(centred, self.analysis)
 
-    def decode(self, encoded: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
+    def decode(self, encoded: tf.Tensor, known: tf.Tensor | None = None, contrast: Contrast | None = None) -> tf.Tensor:
         """[batch, time, dimension] -> [batch, samples] at full scale 1; the edges are not cut off.
 
-        `known`, [batch, samples] at full scale 1, is audio that the first frames go on from, where phases have to be
-        found.
+        For STFT frames, whose phases have to be found, `known`, [batch, samples] at full scale 1, is audio that the
+        first frames go on from, and `contrast` is applied to the log magnitudes.
         """
         made, hop = self.settings, self.settings.hop_length
         if made.kind == "waveform":
@@ -115,11 +124,17 @@ class Encoding:
         elif made.kind == "mdct":
             samples = frames.mdct_samples(self.colour(encoded))
         else:
-            raw = self.colour(encoded)
-            spectra = frames.unlapped(raw, made.stack) if made.stack > 1 else raw
+            spectra = self.spectra_of(encoded)
+            if contrast is not None:
+                spectra = contrast.centre + contrast.factor * (spectra - contrast.centre)
             known = None if known is None else self.normalise(known)
             samples = frames.stft_samples(spectra, made.frame_length, hop, made.phase_steps, known)
         return samples * self.normaliser.scale + self.normaliser.offset
+
+    def spectra_of(self, encoded: tf.Tensor) -> tf.Tensor:
+        """The model's STFT frames [batch, time, dimension] -> log magnitudes [batch, spectra, bins]."""
+        raw = self.colour(encoded)
+        return frames.unlapped(raw, self.settings.stack) if self.settings.stack > 1 else raw
 
     def colour(self, encoded: tf.Tensor) -> tf.Tensor:
         """The model's frames -> raw frames: the inverse of `whiten`."""
@@ -146,18 +161,23 @@ class Encoding:
         """Read what `save` wrote. Raises UserError for a folder that lacks it."""
         try:
             facts = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
-            there = folder / "projection.npz"
-            arrays = dict(np.load(there, allow_pickle=False)) if there.exists() else {}
+            settings = FrameSettings(**facts["frames"])
+            arrays = {} if settings.kind == "waveform" else _read_arrays(folder / "projection.npz")
             return cls(
-                settings=FrameSettings(**facts["frames"]),
+                settings=settings,
                 sample_rate=facts["sample_rate"],
                 normaliser=Normaliser(**facts["normaliser"]),
                 **arrays,
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{folder} is no whole run: its statistics cannot be read ({error}); train it again"
             ) from None
+
+
+def _read_arrays(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as stored:
+        return {name: stored[name] for name in ("mean", "analysis", "synthesis")}
 
 
 def fit_encoding(part: np.ndarray, settings: FrameSettings, sample_rate: int, normaliser: Normaliser) -> Encoding:
@@ -173,9 +193,10 @@ def fit_encoding(part: np.ndarray, settings: FrameSettings, sample_rate: int, no
         arrays = _principal_components(plain, part)
     else:
         mean, variance = _moments(plain.raw, plain, part, full=False)
+        if settings.kind == "mdct":  # a coefficient's sign has no preference: the power about zero counts
+            mean, variance = np.zeros_like(mean), variance + np.square(mean)
         scale = np.sqrt(np.maximum(variance, LEAST_VARIANCE))
-        # An MDCT coefficient's sign has no preference, so its mean is left alone.
-        arrays = (np.zeros_like(mean) if settings.kind == "mdct" else mean, 1 / scale, scale)
+        arrays = (mean, 1 / scale, scale)
     return Encoding(settings, sample_rate, normaliser, *(array.astype(np.float32) for array in arrays))
 
 
@@ -198,7 +219,7 @@ def _principal_components(plain: Encoding, part: np.ndarray) -> tuple[np.ndarray
             )
             return frames.lapped(spectra, made.stack)
 
-        _, covariance = _moments(narrow, plain, part, full=True)
+        offset, covariance = _moments(narrow, plain, part, full=True)
         if made.components > len(covariance):
             raise UserError(
                 f"frames.components {made.components} is more than the {len(covariance)} that can be told apart"
@@ -206,8 +227,9 @@ def _principal_components(plain: Encoding, part: np.ndarray) -> tuple[np.ndarray
         values, outer = _largest(covariance, made.components)
         # [spectra, inner, component] -> [spectra * bins, component]
         outer = outer.reshape(plain.spectra, -1, made.components)
-        axes = np.einsum("bi,sic->sbc", axes, outer).reshape(-1, made.components)
         mean = frames.lapped(tf.constant(np.tile(mean, (1, plain.spectra, 1)), tf.float32), made.stack)[0, 0].numpy()
+        mean = mean + (offset.reshape(plain.spectra, -1) @ axes.T).ravel()
+        axes = np.einsum("bi,sic->sbc", axes, outer).reshape(-1, made.components)
     scale = np.sqrt(np.maximum(values, LEAST_VARIANCE))
     return mean, axes / scale, (axes * scale).T
 

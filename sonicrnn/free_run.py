@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from sonicrnn.encoding import Encoding
+from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.models import SongModel
 
 # A figure of a drawn frame lies at most this many standard deviations out: one wild draw could otherwise throw the free
@@ -23,10 +23,11 @@ LIMIT = 0.9  # of full scale: louder samples are bent, so that no piece clips
 class FreeRun(tf.Module):
     """The free run of one model as graphs."""
 
-    def __init__(self, model: SongModel, encoding: Encoding):
+    def __init__(self, model: SongModel, encoding: Encoding, contrast: Contrast | None = None):
         super().__init__()
         self.model = model
         self.encoding = encoding
+        self.contrast = contrast
 
     @tf.function(reduce_retracing=True)
     def listen(self, prime: tf.Tensor):
@@ -89,12 +90,17 @@ class FreeRun(tf.Module):
     @tf.function(reduce_retracing=True)
     def decode(self, frames):
         """Encoded frames -> [pieces, samples], edges included."""
-        return self.encoding.decode(frames)
+        return self.encoding.decode(frames, None, self.contrast)
+
+    @tf.function(reduce_retracing=True)
+    def reconstruct(self, samples):
+        """[pieces, samples] through the frames and back, edges included."""
+        return self.encoding.decode(self.encoding.encode(samples))
 
     @tf.function(reduce_retracing=True)
     def decode_after(self, frames, known):
         """Encoded frames -> [pieces, samples], edges included; the first go on from the audio `known`."""
-        return self.encoding.decode(frames, known)
+        return self.encoding.decode(frames, known, self.contrast)
 
 
 def limited(samples: np.ndarray) -> np.ndarray:

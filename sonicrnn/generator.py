@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn.config import Settings
-from sonicrnn.encoding import Encoding
+from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.errors import UserError
+from sonicrnn.files import write_json
 from sonicrnn.free_run import FreeRun, Sounding, limited
 from sonicrnn.models import SongModel
 from sonicrnn.run import Run
@@ -32,16 +33,44 @@ def load_generator(folder: str | Path) -> RunGenerator:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{run.model} cannot be read ({error}); train the run again with --fresh") from None
     assert isinstance(model, SongModel)
-    return RunGenerator(FreeRun(model, Encoding.load(run.folder)), run_temperature(run, settings), run, settings)
-
-
-def run_temperature(run: Run, settings: Settings) -> float:
-    """The temperature that the settings name, or the one that was found after training."""
+    calibration = Calibration.load(run.calibration)
     if settings.generate.temperature != "auto":
-        return settings.generate.temperature
-    if not run.temperature.is_file():
-        return 1.0
-    return float(json.loads(run.temperature.read_text(encoding="utf-8"))["temperature"])
+        calibration = replace(calibration, temperature=settings.generate.temperature)
+    free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral())
+    return RunGenerator(free_run, calibration, run, settings)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What generation takes from a run besides its model.
+
+    Attributes:
+        temperature: of the draws.
+        gain: factor of the samples.
+        centre, contrast: of the log magnitudes, [bins], see `encoding.Contrast`; empty for frames without any.
+        tried: a row of figures for each temperature.
+    """
+
+    temperature: float = 1.0
+    gain: float = 1.0
+    centre: Sequence[float] = ()
+    contrast: Sequence[float] = ()
+    tried: Sequence[Mapping[str, float]] = ()
+
+    def spectral(self) -> Contrast | None:
+        """Its contrast as arrays; None where there is none."""
+        if not len(self.contrast):
+            return None
+        return Contrast(np.asarray(self.centre, np.float32), np.asarray(self.contrast, np.float32))
+
+    def save(self, file: Path) -> None:
+        """Write it as JSON."""
+        write_json(file, asdict(self))
+
+    @classmethod
+    def load(cls, file: Path) -> Calibration:
+        """Read what `save` wrote; that of a run that is still training where there is none."""
+        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else cls()
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +78,12 @@ class Generator:
     """A trained model, ready to run free."""
 
     free_run: FreeRun
-    temperature: float
+    calibration: Calibration
+
+    @property
+    def temperature(self) -> float:
+        """The run's own."""
+        return self.calibration.temperature
 
     @property
     def encoding(self) -> Encoding:
@@ -104,16 +138,20 @@ class Generator:
                 parameters, states, step, count, tf.constant(temperatures), tf.constant(seeds, tf.int32)
             )
             step += count
-            block = limited(sounding.add(frames))[:, : wanted - made]
+            block = limited(self._sound(sounding.add(frames)) * np.float32(self.calibration.gain))[:, : wanted - made]
             made += block.shape[1]
             if block.shape[1]:
                 yield block
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray:
         """[samples] through the frames and back, without the edges: the best that this kind of frame can do."""
-        run, edge = self.free_run, self.encoding.overlap
-        whole = run.decode(run.encode(tf.constant(samples[None], tf.float32)))[0].numpy()
-        return limited(whole[edge : len(whole) - edge])
+        edge = self.encoding.overlap
+        whole = self.free_run.reconstruct(tf.constant(samples[None], tf.float32))[0].numpy()
+        return limited(self._sound(whole[edge : len(whole) - edge]))
+
+    def _sound(self, samples: np.ndarray) -> np.ndarray:
+        """Without the song's constant offset, which is no sound, and which phases that were found anew do not have."""
+        return samples - np.float32(self.encoding.normaliser.offset)
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,8 +124,8 @@ class SongModel(keras.Model):
         """Inputs with noise whose strength each sequence draws for itself, evenly from 0 to `input_noise`; the strengths.
 
         A free run's inputs are never quite right; having seen such inputs keeps it on course (Pasini et al.,
-        "Continuous Autoregressive Models with Noise Augmentation Avoid Error Accumulation", 2024). The model is told the
-        strength (Ho et al., "Cascaded Diffusion Models", 2022), so that it need not doubt its own frames.
+        "Continuous Autoregressive Models with Noise Augmentation Avoid Error Accumulation", 2024). The model is told
+        the strength (Ho et al., "Cascaded Diffusion Models", 2022), so that it need not doubt its own frames.
         """
         step = tf.cast(self.optimizer.iterations, tf.int32)
         seed = tf.stack([tf.constant(self.seed), step])

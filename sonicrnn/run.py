@@ -36,8 +36,8 @@ class Run:
         return self.folder / "checkpoint.npz"
 
     @property
-    def best(self) -> Path:
-        return self.folder / "best.npz"
+    def kept(self) -> Path:
+        return self.folder / "kept.npz"
 
     @property
     def history(self) -> Path:
@@ -56,8 +56,8 @@ class Run:
         return self.folder / "song.json"
 
     @property
-    def temperature(self) -> Path:
-        return self.folder / "temperature.json"
+    def calibration(self) -> Path:
+        return self.folder / "calibration.json"
 
     @property
     def scores(self) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from sonicrnn.calibration import calibrate
 from sonicrnn.callbacks import Checkpoints, Curves, Judge, Line, Listening, Pace
 from sonicrnn.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
 from sonicrnn.config import Settings
@@ -22,12 +23,11 @@ from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
-from sonicrnn.generator import Generator
+from sonicrnn.generator import Calibration, Generator
 from sonicrnn.models import SongModel
 from sonicrnn.pipeline import Table, check_length, make_table, training_data, validation_data
 from sonicrnn.run import Run, enter, run_name
 from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, open_song, part_statistics
-from sonicrnn.temperature import find_temperature
 from sonicrnn.wandb_log import WandbLog, validation_example
 
 Report = Callable[[str], None]
@@ -133,14 +133,14 @@ def train(prepared: Prepared, progress: Progress, report: Report) -> None:
 
 
 def finish(prepared: Prepared, progress: Progress, report: Report) -> None:
-    """Write the best model, find its temperature, and mark the run as finished."""
+    """Write the model that is kept, find its temperature, and mark the run as finished."""
     model, run = prepared.model, prepared.run
-    model.set_weights(load_weights(run.best))
+    model.set_weights(load_weights(run.kept))
     with written_beside(run.model) as beside:
         model.save(beside)
-    report(f"best after epoch {progress.best_epoch}, validation {progress.best_loss:.3f}; looking for the temperature")
-    chosen = find_temperature(FreeRun(model, prepared.encoding), prepared.song, prepared.settings)
-    write_json(run.temperature, chosen)
+    best = f"lowest validation loss {progress.best_loss:.3f} after epoch {progress.best_epoch}"
+    report(f"{best}; looking for the temperature and the level")
+    calibrate(FreeRun(model, prepared.encoding), prepared.song, prepared.settings).save(run.calibration)
     progress.finished = True
     save_checkpoint(run.checkpoint, model, progress)
 
@@ -168,7 +168,9 @@ def _short_free_run(prepared: Prepared) -> Callable[[float], np.ndarray]:
     temperature = 1.0 if made.temperature == "auto" else made.temperature
 
     def listen(seconds: float) -> np.ndarray:
-        return Generator(free_run, temperature).generate(prime[None], seconds, seeds=[prepared.settings.seed])[0]
+        return Generator(free_run, Calibration(temperature)).generate(
+            prime[None], seconds, seeds=[prepared.settings.seed]
+        )[0]
 
     return listen
 
