@@ -180,11 +180,6 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
         return {name: stored[name] for name in ("mean", "analysis", "synthesis")}
 
 
-def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as stored:
-        return {name: stored[name] for name in ("mean", "analysis", "synthesis")}
-
-
 def fit_encoding(part: np.ndarray, settings: FrameSettings, sample_rate: int, normaliser: Normaliser) -> Encoding:
     """The encoding of a song whose training part is `part` (float32 [samples]), read in blocks.
 
