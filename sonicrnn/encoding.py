@@ -107,7 +107,7 @@ class Encoding:
 
     def whiten(self, raw: tf.Tensor) -> tf.Tensor:
         """Raw frames -> the model's frames."""
-        if self.mean is None:
+        if self.mean is None or self.analysis is None:
             return raw
         centred = raw - self.mean
         return centred * self.analysis if self.analysis.ndim == 1 else tf.linalg.matmul(centred, self.analysis)
@@ -138,6 +138,8 @@ class Encoding:
 
     def colour(self, encoded: tf.Tensor) -> tf.Tensor:
         """The model's frames -> raw frames: the inverse of `whiten`."""
+        if self.synthesis is None:
+            return encoded
         if self.synthesis.ndim == 1:
             return encoded * self.synthesis + self.mean
         return tf.linalg.matmul(encoded, self.synthesis) + self.mean
@@ -209,7 +211,8 @@ def _principal_components(plain: Encoding, part: np.ndarray) -> tuple[np.ndarray
     made = plain.settings
     single = replace(plain, settings=made.model_copy(update={"stack": 1}))
     mean, covariance = _moments(single.raw, single, part, full=True)
-    kept = min(len(mean), made.components or len(mean))
+    components = made.components or len(mean)
+    kept = min(len(mean), components)
     values, axes = _largest(covariance, kept if made.stack == 1 else min(kept, MOST_OF_A_SPECTRUM))
     if made.stack > 1:
 
@@ -220,16 +223,16 @@ def _principal_components(plain: Encoding, part: np.ndarray) -> tuple[np.ndarray
             return frames.lapped(spectra, made.stack)
 
         offset, covariance = _moments(narrow, plain, part, full=True)
-        if made.components > len(covariance):
+        if components > len(covariance):
             raise UserError(
-                f"frames.components {made.components} is more than the {len(covariance)} that can be told apart"
+                f"frames.components {components} is more than the {len(covariance)} that can be told apart"
             )
-        values, outer = _largest(covariance, made.components)
+        values, outer = _largest(covariance, components)
         # [spectra, inner, component] -> [spectra * bins, component]
-        outer = outer.reshape(plain.spectra, -1, made.components)
+        outer = outer.reshape(plain.spectra, -1, components)
         mean = frames.lapped(tf.constant(np.tile(mean, (1, plain.spectra, 1)), tf.float32), made.stack)[0, 0].numpy()
         mean = mean + (offset.reshape(plain.spectra, -1) @ axes.T).ravel()
-        axes = np.einsum("bi,sic->sbc", axes, outer).reshape(-1, made.components)
+        axes = np.einsum("bi,sic->sbc", axes, outer).reshape(-1, components)
     scale = np.sqrt(np.maximum(values, LEAST_VARIANCE))
     return mean, axes / scale, (axes * scale).T
 
@@ -258,7 +261,7 @@ def _moments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and (co)variance of what `make` makes of the normalised samples of a part, summed in float64."""
     graph = tf.function(lambda samples: make(encoding.normalise(samples)), reduce_retracing=True)
-    count, total, square = 0, 0.0, 0.0
+    count, total, square = 0, np.zeros(1), np.zeros(1)
     for block in encoded_blocks(graph, encoding, part):
         exact = block.astype(np.float64)
         count += len(exact)

@@ -121,7 +121,7 @@ class SongModel(keras.Model):
     # Training ---------------------------------------------------------------------------------------------------
 
     def disturbed(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Inputs with noise whose strength each sequence draws for itself, evenly from 0 to `input_noise`; the strengths.
+        """Inputs with noise whose strength each sequence draws for itself, from 0 to `input_noise`; the strengths.
 
         A free run's inputs are never quite right; having seen such inputs keeps it on course (Pasini et al.,
         "Continuous Autoregressive Models with Noise Augmentation Avoid Error Accumulation", 2024). The model is told
@@ -166,8 +166,8 @@ class SongModel(keras.Model):
             inputs, noise = self.disturbed(inputs)
         states = _shared_out(self._carried_in(batch[2]), self.shares) if self.carried else [None] * self.shares
         shares = zip(*(tf.split(whole, self.shares) for whole in (inputs, targets, noise)), states, strict=True)
-        losses, gradients, after = zip(*(self._work_through(*share) for share in shares), strict=True)
-        gradients = [tf.add_n(each) / self.shares for each in zip(*gradients, strict=True)]
+        losses, slopes, after = zip(*(self._work_through(*share) for share in shares), strict=True)
+        gradients = [tf.add_n(each) / self.shares for each in zip(*slopes, strict=True)]
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         if self.averages:
             self._average()
