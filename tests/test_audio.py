@@ -61,7 +61,7 @@ def pcm_of(decoded: Decoded) -> Samples:
     assert isinstance(mapped, np.memmap)
     assert mapped.dtype == np.float32
     assert mapped.shape == (decoded.samples,)
-    return np.asarray(mapped)
+    return np.array(mapped)
 
 
 def rms(samples: Samples) -> float:
@@ -118,10 +118,11 @@ def test_a_recording_in_pieces_is_that_recording(tmp_path: Path, asked: int | No
     np.testing.assert_array_equal(pcm_of(several), pcm_of(one))
 
 
-def test_mp3_without_length_and_wav_and_flac_from_a_pipe(tmp_path: Path) -> None:
-    wav = bytearray(write(tmp_path / "a.wav", "PCM_16", music()).read_bytes())
+def test_wav_and_flac_from_a_pipe(tmp_path: Path) -> None:
+    samples = to_int16(music())
+    wav = bytearray(write(tmp_path / "a.wav", "PCM_16", samples).read_bytes())
     wav[4:8] = wav[40:44] = b"\xff\xff\xff\xff"
-    flac = bytearray(write(tmp_path / "a.flac", "PCM_16", music()).read_bytes())
+    flac = bytearray(write(tmp_path / "a.flac", "PCM_16", samples).read_bytes())
     flac[21] &= 0xF0
     flac[22:26] = bytes(4)
     (tmp_path / "pipe.wav").write_bytes(wav)
@@ -139,9 +140,10 @@ def test_mp3_without_length_and_wav_and_flac_from_a_pipe(tmp_path: Path) -> None
 @needs_tensorflow_io
 @pytest.mark.parametrize("name", PCM | LOSSY)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_decoders_agree(tmp_path: Path, name: str, channels: int) -> None:
+def test_decoders_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, channels: int) -> None:
     coding = (PCM | LOSSY)[name]
-    path = write(tmp_path / name, coding, music(14, 44_100, channels), 44_100)  # three blocks
+    monkeypatch.setattr("sonicrnn.decode.BLOCK", 1 << 15)
+    path = write(tmp_path / name, coding, music(2.3, 44_100, channels), 44_100)  # four blocks
     graph = decode([path], None, tmp_path / "graph", "tensorflow-io")
     plain = decode([path], None, tmp_path / "plain", "soundfile")
     assert (graph.files[0].decoder, plain.files[0].decoder) == ("tensorflow-io", "soundfile")
@@ -154,7 +156,7 @@ def test_decoders_agree(tmp_path: Path, name: str, channels: int) -> None:
 @needs_tensorflow_io
 @pytest.mark.parametrize(("name", "rate"), [("d.flac", 44_100), ("f.ogg", 48_000), ("g.mp3", 22_050)])
 def test_decoders_agree_after_resampling(tmp_path: Path, name: str, rate: int) -> None:
-    path = write(tmp_path / name, (PCM | LOSSY)[name], music(14, rate), rate)
+    path = write(tmp_path / name, (PCM | LOSSY)[name], music(9, rate), rate)
     graph = pcm_of(decode([path], 16_000, tmp_path / "graph", "tensorflow-io"))
     plain = pcm_of(decode([path], 16_000, tmp_path / "plain", "soundfile"))
     assert len(graph) == len(plain)
@@ -366,7 +368,7 @@ def test_conversion_to_int16_is_no_cast_that_is_thrown_away() -> None:
     assert np.abs(got / 32768 - samples).max() <= 1 / 32768
 
 
-@given(hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(-1e30, 1e30, width=32)))
+@given(hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(-(2.0**99), 2.0**99, width=32)))
 def test_to_int16_never_wraps(samples: Samples) -> None:
     got = to_int16(samples)
     inside = np.clip(samples.astype(np.float64), -1, 32767 / 32768)
