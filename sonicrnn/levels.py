@@ -22,7 +22,7 @@ SILENT_DBFS = -60.0
 SILENT_UNDER_MEDIAN_DB = 40.0
 CLIPPED = 0.999  # of full scale; int16 holds 32767/32768 = 0.99997
 CLIPPED_RUN = 3  # samples in a row: one or two at full scale are a peak that fits
-TREND_WINDOWS = 1200  # Theil–Sen looks at all pairs, so their number stays bounded
+TREND_WINDOWS = 1200  # the trend looks at pairs, so their number stays bounded
 _BLOCK = 1 << 20
 
 
@@ -88,13 +88,13 @@ def level_curve(samples: Samples, rate: int, window_seconds: float = 1.0, hop_se
 def level_trend(samples: Samples, rate: int) -> float:
     """How fast the level rises (+) or falls (−), in dB per minute.
 
-    The Theil–Sen estimator (Sen 1968): the median slope over all pairs of 1 s windows (wider ones above ten
-    minutes), so that a single rest or a single beat does not count as a trend. No window is left out: silence
-    counts as −120 dBFS. 0 when there are fewer than two windows.
+    The median slope over pairs of 1 s windows (wider ones above ten minutes), as Theil (1950) and Sen (1968), so that
+    a single rest or a single beat does not count as a trend; of pairs that are at least half the length apart, so that
+    silence which sets in anywhere does. No window is left out: silence counts as −120 dBFS. 0 for a single window.
     """
     window = max(1.0, 2.0 * len(samples) / rate / TREND_WINDOWS)
     levels = level_curve(samples, rate, window, window / 2)
-    first, second = np.triu_indices(len(levels), 1)
+    first, second = np.triu_indices(len(levels), max(1, len(levels) // 2))
     if not len(first):
         return 0.0
     return float(np.median((levels[second] - levels[first]) / (second - first)) * 60.0 / (window / 2))
