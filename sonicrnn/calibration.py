@@ -10,7 +10,7 @@ for the evaluation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
@@ -33,6 +33,8 @@ WINDOWS = 12  # of the song, spread over the training and the validation part
 MOST_GAIN_DB = 9.0
 CONTRAST_RANGE = (0.8, 1.8)
 CONTRAST_SMOOTHING = 9  # bins
+STRENGTHS = (1.06, 1.12, 1.18)
+MOST_FLATNESS = 1.4
 
 
 def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
@@ -47,16 +49,47 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
         temperatures = (1.0,)  # without chance there is no temperature
     yardstick = _Yardstick(song)
     target = _spectral_moments(free_run, yardstick.windows)
-    best, tried = Calibration(), []
+    tried: list[_Trial] = []
     for temperature, drawn in zip(temperatures, _frames(free_run, song, settings, temperatures), strict=True):
         contrast = find_contrast(free_run.encoding.spectra_of(drawn).numpy(), *target) if target else None
-        figures = yardstick.measure(_audio(free_run, drawn, contrast))
-        tried.append({"temperature": temperature, **figures})
-        if figures["unlikeness"] == min(row["unlikeness"] for row in tried):
-            gain = 10 ** (float(np.clip(-figures["level"], -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
-            arrays = (contrast.centre.tolist(), contrast.factor.tolist()) if contrast else ((), ())
-            best = Calibration(temperature, gain, *arrays)
-    return replace(best, tried=tried)
+        tried.append(_trial(yardstick, free_run, temperature, drawn, contrast))
+    best = min(tried, key=lambda trial: trial.figures["unlikeness"])
+    if best.contrast is not None:
+        # Phases that were found anew blur the spectra once more: a little beyond the song's own contrast may be best.
+        stronger = [Contrast(best.contrast.centre, strength * best.contrast.factor) for strength in STRENGTHS]
+        trials = [_trial(yardstick, free_run, best.temperature, best.drawn, contrast) for contrast in stronger]
+        tried += trials
+        best = min([best, *trials], key=_unlikeness_and_flatness)
+    gain = 10 ** (float(np.clip(-best.figures["level"], -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
+    centre, factor = (best.contrast.centre, best.contrast.factor) if best.contrast else ([], [])
+    rows = [trial.row() for trial in tried]
+    return Calibration(best.temperature, gain, [float(x) for x in centre], [float(x) for x in factor], rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """Free runs at one temperature and contrast, and how they measure."""
+
+    temperature: float
+    drawn: tf.Tensor
+    contrast: Contrast | None
+    figures: dict[str, float]
+
+    def row(self) -> dict[str, float]:
+        contrast = float(self.contrast.factor.mean()) if self.contrast else 1.0
+        return {"temperature": self.temperature, "contrast": contrast, **self.figures}
+
+
+def _trial(
+    yardstick: _Yardstick, free_run: FreeRun, temperature: float, drawn: tf.Tensor, contrast: Contrast | None
+) -> _Trial:
+    return _Trial(temperature, drawn, contrast, yardstick.measure(_audio(free_run, drawn, contrast)))
+
+
+def _unlikeness_and_flatness(trial: _Trial) -> float:
+    """Flatness is heard as noise: beyond a factor of `MOST_FLATNESS` it counts on its own."""
+    beyond = abs(np.log(trial.figures["flatness"])) - np.log(MOST_FLATNESS)
+    return trial.figures["unlikeness"] + max(0.0, float(beyond))
 
 
 def find_contrast(spectra: np.ndarray, song_mean: np.ndarray, song_power: np.ndarray) -> Contrast:
@@ -156,7 +189,9 @@ def _frames(free_run: FreeRun, song: Song, settings: Settings, temperatures: Seq
     count = -(-(round(PIECE_SECONDS * song.sample_rate) + encoding.overlap) // encoding.step)
     seeds = [settings.seed + index for index in range(PIECES)] * len(temperatures)
     each = tf.constant(np.repeat(temperatures, PIECES), tf.float32)
-    drawn, _, _ = free_run.draw(parameters, states, 0, count, each, tf.constant(seeds, tf.int32))
+    drawn, _, _ = free_run.draw(
+        parameters, states, tf.constant(0), tf.constant(count), each, tf.constant(seeds, tf.int32)
+    )
     return tf.split(drawn, len(temperatures))
 
 

@@ -17,7 +17,7 @@ from sonicrnn.models import SongModel
 # run where no training frame ever was.
 DRAW_LIMIT = 6.0
 NOISE_BLOCK = 64  # steps whose noise is made at once
-LIMIT = 0.9  # of full scale: louder samples are bent, so that no piece clips
+LIMIT, CEILING = 0.85, 0.98  # of full scale: samples over the limit are bent to stay under the ceiling: nothing clips
 
 
 class FreeRun(tf.Module):
@@ -104,13 +104,13 @@ class FreeRun(tf.Module):
 
 
 def limited(samples: np.ndarray) -> np.ndarray:
-    """Bend what lies beyond `LIMIT` smoothly towards full scale; everything under it stays as it is."""
+    """Bend what lies beyond `LIMIT` smoothly towards `CEILING`; everything under it stays as it is."""
     over = np.abs(samples) - LIMIT
     if over.max(initial=-1.0) <= 0:
         return samples
-    return np.where(over > 0, np.sign(samples) * (LIMIT + (1 - LIMIT) * np.tanh(over / (1 - LIMIT))), samples).astype(
-        np.float32
-    )
+    room = CEILING - LIMIT
+    bent = np.sign(samples) * (LIMIT + room * np.tanh(over / room))
+    return np.where(over > 0, bent, samples).astype(np.float32)
 
 
 class Sounding:

@@ -135,7 +135,12 @@ class Generator:
         while made < wanted:
             count = min(per_block, -(-(wanted - made + sounding.overlap) // encoding.step))
             frames, parameters, states = run.draw(
-                parameters, states, step, count, tf.constant(temperatures), tf.constant(seeds, tf.int32)
+                parameters,
+                states,
+                tf.constant(step),
+                tf.constant(count),  # as tensors, so that one graph serves all lengths
+                tf.constant(temperatures),
+                tf.constant(seeds, tf.int32),
             )
             step += count
             block = limited(self._sound(sounding.add(frames)) * np.float32(self.calibration.gain))[:, : wanted - made]
