@@ -61,9 +61,9 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
         tried += trials
         best = min([best, *trials], key=_unlikeness_and_flatness)
     gain = 10 ** (float(np.clip(-best.figures["level"], -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
-    centre, factor = (best.contrast.centre, best.contrast.factor) if best.contrast else ([], [])
+    arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
     rows = [trial.row() for trial in tried]
-    return Calibration(best.temperature, gain, [float(x) for x in centre], [float(x) for x in factor], rows)
+    return Calibration(best.temperature, gain, arrays.centre.tolist(), arrays.factor.tolist(), rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,9 @@ from sonicrnn.config import dump_settings
 from sonicrnn.files import write_json
 from sonicrnn.generator import RunGenerator, load_generator
 from sonicrnn.levels import Samples
-from sonicrnn.report import Piece, write_report
+from sonicrnn.report import Piece, score_rows, score_verdicts, write_report
 from sonicrnn.run import Run
-from sonicrnn.scores import Scores, Verdict, as_json
+from sonicrnn.scores import Scores, as_json
 
 EXCERPT_SECONDS = 20.0
 PIECE_SECONDS = 60.0  # at the run's own temperature, scored
@@ -29,20 +30,32 @@ def write_page(run: Run, report: Callable[[str], None] = print) -> None:
     seed = generator.settings.seed
     report(f"temperature {own:g}; generating {PIECE_SECONDS:g} s to listen to")
     piece = generator.generate(generator.primes("validation", [seed]), PIECE_SECONDS, own, [seed])[0]
-    scores = score(generator, {"free run": piece})
-    write_json(run.scores, as_json(scores))
-    for verdict in scores.verdicts["free run"]:
-        report(f"  {'+' if verdict.good else '!'} {verdict.text}")
+    scores = _scores(generator, piece, report)
     write_report(
         run.page,
         f"{generator.song.name}, and more of it",
         _facts(generator),
-        _pieces(generator, piece, scores.verdicts["free run"]),
-        _table(scores),
+        _pieces(generator, piece),
+        score_rows(scores) if scores else None,
         _history(run),
         dump_settings(generator.settings),
+        verdicts=score_verdicts(scores) if scores else None,
     )
     report(f"listen: {run.page.resolve()}")
+
+
+def _scores(generator: RunGenerator, piece: np.ndarray, report: Callable[[str], None]) -> dict[str, Any] | None:
+    """The scores of the piece as `scores.json` has them; None for a song that is too short to judge by."""
+    try:
+        scores = score(generator, {"free run": piece})
+    except ValueError as error:
+        report(f"no scores: {error}")
+        return None
+    for verdict in scores.verdicts["free run"]:
+        report(f"  {'+' if verdict.good else '!'} {verdict.text}")
+    found = as_json(scores)
+    write_json(generator.run.scores, found)
+    return found
 
 
 def score(generator: RunGenerator, pieces: Mapping[str, Samples]) -> Scores:
@@ -62,7 +75,7 @@ def score(generator: RunGenerator, pieces: Mapping[str, Samples]) -> Scores:
     )
 
 
-def _pieces(generator: RunGenerator, piece: np.ndarray, verdicts: tuple[Verdict, ...]) -> list[Piece]:
+def _pieces(generator: RunGenerator, piece: np.ndarray) -> list[Piece]:
     rate, own = generator.encoding.sample_rate, generator.temperature
     test = generator.song.part("test")[: round(EXCERPT_SECONDS * rate)]
     pieces = [
@@ -73,7 +86,7 @@ def _pieces(generator: RunGenerator, piece: np.ndarray, verdicts: tuple[Verdict,
             rate,
             "The same seconds, taken apart into the model's frames and put together again: the best this kind can do.",
         ),
-        Piece(f"Free run, temperature {own:.2f}", piece, rate, "; ".join(verdict.text for verdict in verdicts)),
+        Piece(f"Free run, temperature {own:.2f}", piece, rate, "What the model makes by itself; the scores are its."),
     ]
     if not generator.free_run.model.head.noise_size:
         return pieces  # without chance there is no temperature
@@ -98,18 +111,6 @@ def _facts(generator: RunGenerator) -> dict[str, str]:
         "Model": f"{generator.free_run.model.count_params():,} weights, {generator.settings.model.head.kind} head",
         "Training": f"{minutes:.1f} min, {len(history.get('epoch', []))} epochs",
         "Temperature": f"{generator.temperature:.2f}",
-    }
-
-
-def _table(scores: Scores) -> dict[str, dict[str, float | None]]:
-    """A row for each figure, a column for each piece and reference."""
-    figures = as_json(scores)["figures"].values()
-    return {
-        f"{figure['title']} ({figure['unit']})" if figure["unit"] else figure["title"]: {
-            **figure["pieces"],
-            **figure["references"],
-        }
-        for figure in figures
     }
 
 
