@@ -21,7 +21,7 @@ Pictures = npt.NDArray[np.float32]
 
 STRETCH_SECONDS = 2.0
 STEP_SECONDS = 0.5  # between the stretches of a piece; in the song every 16 ms starts one
-LEAST_COPY, SUREST_COPY = 0.85, 0.95  # the bounds of the threshold
+LEAST_COPY, SUREST_COPY = 0.9, 0.95  # the bounds of the threshold
 ORDINARY_SHARE = 0.95
 BANDS = 32
 # A picture has a row every 64 ms, which is blurred over 128 ms: at the worst a copy then lies 8 ms beside the rows of
@@ -152,7 +152,7 @@ def copy_threshold(ordinary: Sequence[Nearest]) -> float:
     """The likeness from which on a stretch counts as copied.
 
     95 % of the given stretches - of held-out real audio against the training part - stay under it, but it is never
-    under 0.85 and never over 0.95: a song that repeats itself exactly copies itself, and that is to be seen.
+    under 0.9 and never over 0.95: a song that repeats itself exactly copies itself, and that is to be seen.
     """
     likeness = [found.likeness for found in ordinary]
     usual = float(np.quantile(likeness, ORDINARY_SHARE)) if likeness else 0.0

@@ -17,59 +17,25 @@ reads the whole, block by block. The same input gives the same scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import scipy.fft
 
-from sonicrnn import originality, tempo
-from sonicrnn.distances import Likeness, at_level, distances, likeness, log_mel_floor, stretch
-from sonicrnn.levels import (
-    Floats,
-    Samples,
-    clipping,
-    dc_offset,
-    level,
-    level_curve,
-    level_trend,
-    silence,
-    silence_threshold,
-)
+from sonicrnn import originality
+from sonicrnn.distances import at_level, distances, stretch
+from sonicrnn.levels import Floats, Samples, clipping, dc_offset, level, level_trend, silence
 from sonicrnn.originality import Nearest, Originality
 from sonicrnn.rhythm import border_clicks, modulation_spectrum, onset_rate, pulsation_rate
-from sonicrnn.scores import COPY, FIGURES, FRAMES, HELD_OUT, NOISES, SILENCE, Row, Scores
-from sonicrnn.spectrum import bin_hertz, long_term_spectrum, spectral_flatness
+from sonicrnn.scores import COPY, FIGURES, FRAMES, HELD_OUT, SILENCE, Row, Scores
+from sonicrnn.spectrum import spectral_flatness
 from sonicrnn.verdicts import verdicts
+from sonicrnn.yardstick import Yardstick, speed, spread, yardstick
 
-LONGEST_WINDOW_SECONDS = 60.0
 SHORTEST_PIECE_SECONDS = 3.0
-_TRAINING_WINDOWS, _TRAINING_STRETCHES, _HELD_OUT_WINDOWS, _PIECE_WINDOWS = 12, 16, 8, 16
-_NOISE_DRAWS = 2
-_LEAST_FIT = 0.4  # under it a pace cannot be told from the song's
+_PIECE_WINDOWS = 16
+_CHECKED_FOR_COPIES = 3  # windows of held-out audio
 _MOST_GAIN_DB = 40.0  # a copy is one at any level
-_FASTEST_CLICKS = 8  # samples: no frame is shorter
-
-
-@dataclass(frozen=True, eq=False)
-class Real:
-    """What the pieces are measured against: the song, by windows of its training part."""
-
-    rate: int
-    window: int  # samples
-    stretch: int  # samples
-    dbfs: float
-    silent_dbfs: float
-    floor_db: float
-    flatness: float
-    onsets: float  # per second
-    modulation: Floats  # [bands] dB
-    paces: tuple[tempo.Pace, ...]
-    likeness: Likeness
-    training: tuple[Samples, ...]  # windows
-    stretches: tuple[Samples, ...]
-    held_out: tuple[Samples, ...]
-    held_out_stretches: tuple[Samples, ...]
+_SHORTEST_FRAME = 8  # samples
 
 
 def evaluate(
@@ -101,22 +67,22 @@ def evaluate(
             raise ValueError(
                 f"{name}: {len(samples) / rate:.1f} s are too short, {SHORTEST_PIECE_SECONDS:.0f} s are needed"
             )
-    real = _real(pieces.values(), training, held_out, rate)
-    measured = {name: _figures(samples, real, hop) for name, samples in pieces.items()}
-    references = _references(real, hop, frames, seed)
-    own_windows = [_slow_figures(window, real, hop) for window in real.training]
-    own_stretches = [distances(one, real.likeness, index) for index, one in enumerate(real.likeness.stretches)]
-    originals, threshold = _originality(pieces, real, training, held_out, song_seconds)
+    song = yardstick(min(map(len, pieces.values())), training, held_out, rate, seed)
+    measured = {name: _figures(samples, song, hop) for name, samples in pieces.items()}
+    references = _references(song, hop, frames)
+    own_windows = [_slow_figures(window, song, hop) for window in song.training]
+    own_stretches = [distances(one, song.likeness, index) for index, one in enumerate(song.likeness.stretches)]
+    originals, usual, threshold = _originality(pieces, song, training, held_out, song_seconds)
     for name, found in originals.items():
-        target = measured if name in pieces else references
-        target[name] |= {"copied": found.copied_seconds, "likeness": found.likeness}
+        measured[name] |= _copied(found)
+    for name, figures in usual.items():
+        references[name] |= figures
     rows = _rows(measured, references, own_windows, own_stretches if len(own_stretches) > 1 else [])
     by_key = {row.figure.key: row for row in rows}
-    originals = {name: originals[name] for name in pieces}
     return Scores(
         sample_rate=rate,
-        window_seconds=real.window / rate,
-        stretch_seconds=real.stretch / rate,
+        window_seconds=song.window / rate,
+        stretch_seconds=song.stretch / rate,
         copy_threshold=threshold,
         rows=rows,
         originality=originals,
@@ -124,151 +90,93 @@ def evaluate(
     )
 
 
-def spread(samples: Samples, length: int, at_most: int, step: float = 1.0) -> tuple[Samples, ...]:
-    """Windows of `length` samples spread evenly from the first sample to the last; all there is if that is less.
-
-    As many as it takes for their starts to be no more than `step` windows apart, but not more than `at_most`.
-    """
-    free = len(samples) - length
-    if free <= 0:
-        return (samples,)
-    count = min(at_most, 1 + math.ceil(free / (length * step)))
-    if count == 1:
-        return (samples[free // 2 :][:length],)
-    return tuple(samples[start : start + length] for start in np.linspace(0, free, count).round().astype(int))
-
-
-def _apart(samples: Samples, length: int, at_most: int) -> tuple[Samples, ...]:
-    """Windows of the same kind that do not overlap."""
-    return spread(samples, length, min(at_most, max(1, len(samples) // length)))
-
-
-def _real(pieces: Iterable[Samples], training: Samples, held_out: Samples, rate: int) -> Real:
-    shortest = min([len(samples) for samples in pieces] + [round(LONGEST_WINDOW_SECONDS * rate), len(training)])
-    window = min(shortest, len(held_out))
-    # Half of what is held out, where that is less: of three overlapping stretches the median leaves out an odd one.
-    length = max(min(window, len(held_out) // 2), round(rate * SHORTEST_PIECE_SECONDS / 2))
-    windows = spread(training, window, _TRAINING_WINDOWS, 0.5)
-    stretches = _apart(training, length, _TRAINING_STRETCHES)
-    dbfs = level(training)
-    floor_db = log_mel_floor(stretches, rate)
-    levels = np.concatenate([level_curve(one, rate) for one in windows])
-    paced = window >= tempo.SHORTEST_SECONDS * rate
-    return Real(
-        rate=rate,
-        window=window,
-        stretch=length,
-        dbfs=dbfs,
-        silent_dbfs=silence_threshold(levels),
-        floor_db=floor_db,
-        flatness=float(np.median([spectral_flatness(one, rate) for one in windows])),
-        onsets=float(np.mean([onset_rate(one, rate) for one in windows])),
-        modulation=np.mean([modulation_spectrum(one, rate)[1] for one in windows], axis=0),
-        paces=tuple(tempo.pace(one, rate) for one in windows) if paced else (),
-        likeness=likeness([stretch(one, rate, dbfs, floor_db) for one in stretches]),
-        training=windows,
-        stretches=stretches,
-        held_out=spread(held_out, window, _HELD_OUT_WINDOWS, 0.5),
-        held_out_stretches=spread(held_out, length, _HELD_OUT_WINDOWS, 0.5),
-    )
-
-
 Figures = dict[str, float]
 
 
-def _figures(samples: Samples, real: Real, hop: int | None) -> Figures:
+def _figures(samples: Samples, song: Yardstick, hop: int | None) -> Figures:
     """All figures but those of originality, of a piece of any length."""
-    windows = [_window_figures(one, real) for one in spread(samples, real.window, _PIECE_WINDOWS)]
-    stretches = [_distances(one, real) for one in spread(samples, real.stretch, 2 * _PIECE_WINDOWS)]
-    return _whole_figures(samples, real, hop) | _over(windows, _median) | _over(stretches, _mean)
+    windows = [_window_figures(one, song) for one in spread(samples, song.window, _PIECE_WINDOWS)]
+    stretches = [_distances(one, song) for one in spread(samples, song.stretch, 2 * _PIECE_WINDOWS)]
+    return _whole_figures(samples, song, hop) | _over(windows, _median) | _over(stretches, _mean)
 
 
-def _slow_figures(window: Samples, real: Real, hop: int | None) -> Figures:
+def _slow_figures(window: Samples, song: Yardstick, hop: int | None) -> Figures:
     """The figures that need a whole window, of a window of the song."""
-    return _whole_figures(window, real, hop) | _window_figures(window, real)
+    return _whole_figures(window, song, hop) | _window_figures(window, song)
 
 
-def _whole_figures(samples: Samples, real: Real, hop: int | None) -> Figures:
-    quiet = silence(samples, real.rate, real.silent_dbfs)
+def _whole_figures(samples: Samples, song: Yardstick, hop: int | None) -> Figures:
+    quiet = silence(samples, song.rate, song.silent_dbfs)
     figures = {
-        "level": level(samples) - real.dbfs,
-        "trend": level_trend(samples, real.rate),
+        "level": level(samples) - song.dbfs,
+        "trend": level_trend(samples, song.rate),
         "silence": quiet.share,
         "longest_silence": quiet.longest_seconds,
         "clipping": clipping(samples),
         "offset": dc_offset(samples),
     }
-    return figures | ({"clicks": border_clicks(samples, real.rate, hop)} if hop and hop >= _FASTEST_CLICKS else {})
+    return figures | ({"clicks": border_clicks(samples, song.rate, hop)} if hop and hop >= _SHORTEST_FRAME else {})
 
 
-def _window_figures(window: Samples, real: Real) -> Figures:
-    hertz, modulation = modulation_spectrum(window, real.rate)
-    told = hertz >= 2.0 * real.rate / len(window)  # two periods of the slowest
+def _window_figures(window: Samples, song: Yardstick) -> Figures:
+    hertz, modulation = modulation_spectrum(window, song.rate)
+    told = hertz >= 2.0 * song.rate / len(window)  # two periods of the slowest
     return {
-        "flatness": spectral_flatness(window, real.rate) / real.flatness,
-        "modulation": float(np.sqrt(np.mean(np.square((modulation - real.modulation)[told])))),
-        "pulsation": pulsation_rate(window, real.rate),
-        "speed": _speed(window, real),
-        "onsets": onset_rate(window, real.rate) / real.onsets if real.onsets else math.nan,
+        "flatness": spectral_flatness(window, song.rate) / song.flatness,
+        "modulation": float(np.sqrt(np.mean(np.square((modulation - song.modulation)[told])))),
+        "pulsation": pulsation_rate(window, song.rate),
+        "speed": speed(window, song),
+        "onsets": onset_rate(window, song.rate) / song.onsets if song.onsets else math.nan,
     }
 
 
-def _speed(window: Samples, real: Real) -> float:
-    if not real.paces or level(window) < real.silent_dbfs:
-        return math.nan
-    found = tempo.speed(tempo.pace(window, real.rate), real.paces)
-    return found.ratio if found.fit >= _LEAST_FIT else math.nan
+def _distances(samples: Samples, song: Yardstick) -> Figures:
+    return distances(stretch(samples, song.rate, song.dbfs, song.floor_db), song.likeness)
 
 
-def _distances(samples: Samples, real: Real) -> Figures:
-    return distances(stretch(samples, real.rate, real.dbfs, real.floor_db), real.likeness)
-
-
-def _references(real: Real, hop: int | None, frames: Samples | None, seed: int) -> dict[str, Figures]:
-    held_out = _over([_slow_figures(one, real, hop) for one in real.held_out], _median)
-    references = {HELD_OUT: held_out | _over([_distances(one, real) for one in real.held_out_stretches], _median)}
+def _references(song: Yardstick, hop: int | None, frames: Samples | None) -> dict[str, Figures]:
+    held_out = _over([_slow_figures(one, song, hop) for one in song.held_out], _median)
+    references = {HELD_OUT: held_out | _over([_distances(one, song) for one in song.held_out_stretches], _median)}
     if frames is not None:
-        references[FRAMES] = _figures(frames, real, hop)
-    random = np.random.default_rng(seed)
-    spectrum = np.mean([long_term_spectrum(one, real.rate) for one in real.training], axis=0)
-    for name, shape in zip(NOISES, (np.ones_like(spectrum), spectrum), strict=True):
-        noises = [noise_like(shape, real.window, real.rate, real.dbfs, random) for _ in range(_NOISE_DRAWS)]
-        references[name] = _over([_figures(noise, real, hop) for noise in noises], _mean)
-    references[SILENCE] = _figures(np.zeros(real.window), real, hop)
-    references[COPY] = _figures(_copy(real), real, hop)
+        references[FRAMES] = _figures(frames, song, hop)
+    for name, noises in song.noises.items():
+        references[name] = _over([_figures(noise, song, hop) for noise in noises], _mean)
+    references[SILENCE] = _figures(np.zeros(song.window), song, hop)
+    references[COPY] = _figures(_copy(song), song, hop)
     return references
 
 
-def noise_like(spectrum: Floats, samples: int, rate: int, dbfs: float, random: np.random.Generator) -> Floats:
-    """Noise at the level `dbfs` with the long-term power `spectrum` ([bins] as of `long_term_spectrum`): [samples]."""
-    shape = np.interp(np.fft.rfftfreq(samples, 1.0 / rate), bin_hertz(rate), np.sqrt(spectrum))
-    noise = scipy.fft.irfft(scipy.fft.rfft(random.standard_normal(samples)) * shape, samples)
-    return at_level(noise, dbfs, math.inf)
-
-
-def _copy(real: Real) -> Samples:
-    return real.training[len(real.training) // 2]
+def _copy(song: Yardstick) -> Samples:
+    return song.training[len(song.training) // 2]
 
 
 def _originality(
-    pieces: Mapping[str, Samples], real: Real, training: Samples, held_out: Samples, song_seconds: float
-) -> tuple[dict[str, Originality], float]:
-    """What is copied from the song: by piece, of held-out audio and of a copy; and the likeness that counts as one."""
+    pieces: Mapping[str, Samples], song: Yardstick, training: Samples, held_out: Samples, song_seconds: float
+) -> tuple[dict[str, Originality], dict[str, Figures], float]:
+    """What of the song is copied: by piece, as figures of the references, and the likeness that counts as a copy."""
 
     def pictured(samples: Samples) -> originality.Pictured:
-        same_level = at_level(samples, real.dbfs, _MOST_GAIN_DB)
-        return originality.pictured(same_level, real.rate, real.floor_db)
+        same_level = at_level(samples, song.dbfs, _MOST_GAIN_DB)
+        return originality.pictured(same_level, song.rate, song.floor_db)
 
     own = [pictured(samples) for samples in pieces.values()]
-    checks = [pictured(real.held_out[len(real.held_out) // 2]), pictured(_copy(real))]
-    *found, ordinary, copy = originality.nearest(own + checks, training, real.rate, real.floor_db)
+    real = [pictured(samples) for samples in spread(held_out, song.window, _CHECKED_FOR_COPIES)]
+    *found, copy = originality.nearest([*own, *real, pictured(_copy(song))], training, song.rate, song.floor_db)
+    found, usual = found[: len(own)], found[len(own) :]
     # A piece may also repeat what it was primed with, and that may come from any part.
-    later = originality.nearest(own, held_out, real.rate, real.floor_db)
-    found = [_nearer(*both, len(training) / real.rate) for both in zip(found, later, strict=True)]
-    threshold = originality.copy_threshold(ordinary)
-    names = [*pieces, HELD_OUT, COPY]
-    judged = [originality.judge(_later(one, song_seconds), threshold) for one in [*found, ordinary, copy]]
-    return dict(zip(names, judged, strict=True)), threshold
+    later = originality.nearest(own, held_out, song.rate, song.floor_db)
+    found = [_nearer(*both, len(training) / song.rate) for both in zip(found, later, strict=True)]
+    threshold = originality.copy_threshold([one for window in usual for one in window])
+    references = {
+        HELD_OUT: _over([_copied(originality.judge(window, threshold)) for window in usual], _median),
+        COPY: _copied(originality.judge(copy, threshold)),
+    }
+    judged = [originality.judge(_later(one, song_seconds), threshold) for one in found]
+    return dict(zip(pieces, judged, strict=True)), references, threshold
+
+
+def _copied(found: Originality) -> Figures:
+    return {"copied": found.copied_seconds, "likeness": found.likeness}
 
 
 def _nearer(first: Sequence[Nearest], second: Sequence[Nearest], seconds: float) -> list[Nearest]:

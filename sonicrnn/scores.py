@@ -13,7 +13,11 @@ from sonicrnn.originality import Originality
 # Names of the references, as the columns of the table.
 HELD_OUT, FRAMES, WHITE, COLOURED, SILENCE, COPY = "held-out", "frames", "white", "coloured", "silence", "copy"
 NOISES = (WHITE, COLOURED)
-_COLUMNS_A_TABLE = 4  # pieces beside one another
+_COLUMNS_A_TABLE = 3  # pieces beside one another
+_LEGEND = f"""\
+song: 10th and 90th percentile of its own windows; {HELD_OUT}: real audio that no model saw; {FRAMES}: real audio
+through the model's frames and back; {WHITE}, {COLOURED}: noise at the song's level, with its spectrum; {COPY}: a passage
+of the training part. (0.00): where a log-mel distance lies between {HELD_OUT} audio (0) and the nearest noise (1)."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +38,18 @@ FIGURES = (
     Figure("longest_silence", "longest silence", "s"),
     Figure("clipping", "clipped samples", "%", 3, 100.0),
     Figure("offset", "DC offset", "%", 2, 100.0),
-    Figure("flatness", "spectral flatness, song = 1", "×", 2),
+    Figure("flatness", "spectral flatness", "× the song's", 2),
     Figure("spectrum", "log-mel: mean spectrum", "dB", 2),
     Figure("frames", "log-mel: all frames", "dB", 2),
     Figure("patches", "log-mel: half seconds", "", 2),
     Figure("movement", "log-mel: movement", "dB", 2),
     Figure("modulation", "envelope modulation", "dB"),
     Figure("pulsation", "pulsations", "/min"),
-    Figure("speed", "pace, song = 1", "×", 2),
-    Figure("onsets", "note starts, song = 1", "×", 2),
+    Figure("speed", "pace", "× the song's", 2),
+    Figure("onsets", "note starts", "× the song's", 2),
     Figure("clicks", "clicks at frame borders", "dB"),
     Figure("copied", "copied", "s"),
-    Figure("likeness", "likeness of nearest passages", "", 2),
+    Figure("likeness", "nearest passages, likeness", "", 2),
 )
 
 
@@ -156,6 +160,7 @@ def table(scores: Scores) -> str:
     parts = []
     for first in range(0, len(names), _COLUMNS_A_TABLE):
         parts.append(_table(scores, names[first : first + _COLUMNS_A_TABLE]))
+    parts.append(_LEGEND)
     for name in names:
         lines = (f"  {'+' if verdict.good else '!'} {verdict.text}" for verdict in scores.verdicts[name])
         parts.append("\n".join([f"{name}:", *lines]))
@@ -164,19 +169,19 @@ def table(scores: Scores) -> str:
 
 def _table(scores: Scores, names: list[str]) -> str:
     references = list(scores.rows[0].references)
-    lines = [["", "", *names, "song 10–90 %", *references]]
+    lines = [["", *names, "song", *references]]
     for row in scores.rows:
         values = [_piece_text(row, row.pieces[name]) for name in names]
         spread = "" if math.isnan(row.low) else f"{_text(row, row.low)}…{_text(row, row.high)}"
-        lines.append([row.figure.title, row.figure.unit, *values, spread])
+        lines.append([", ".join(filter(None, [row.figure.title, row.figure.unit])), *values, spread])
         lines[-1] += [_text(row, row.references[name]) for name in references]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_aligned(line, widths) for line in lines)
 
 
 def _aligned(line: list[str], widths: list[int]) -> str:
-    left = [text.ljust(width) for text, width in zip(line[:2], widths[:2], strict=True)]
-    return "  ".join(left + [text.rjust(width) for text, width in zip(line[2:], widths[2:], strict=True)]).rstrip()
+    right = [text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)]
+    return "  ".join([line[0].ljust(widths[0]), *right]).rstrip()
 
 
 def _text(row: Row, value: float) -> str:

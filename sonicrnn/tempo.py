@@ -14,8 +14,8 @@ import numpy as np
 import scipy.ndimage
 import scipy.signal
 
-from sonicrnn.levels import Floats, Samples
-from sonicrnn.rhythm import ENVELOPE_HERTZ, envelope, parabola
+from sonicrnn.levels import Floats, Samples, level_trend
+from sonicrnn.rhythm import ENVELOPE_HERTZ, LOUDNESS_EXPONENT, envelope, parabola
 
 STEPS_AN_OCTAVE = 24
 OCTAVES_TRIED = 2.5  # 5.7 times slower to 5.7 times faster
@@ -52,6 +52,9 @@ def pace(samples: Samples, rate: int) -> Pace:
     if len(samples) < SHORTEST_SECONDS * rate:
         raise ValueError(f"{len(samples) / rate:.1f} s are too short for a pace: {SHORTEST_SECONDS:.0f} s are needed")
     loudness = envelope(samples, rate)
+    # A fade must not pass for a very slow movement.
+    minutes = np.arange(len(loudness)) / ENVELOPE_HERTZ / 60.0
+    loudness = loudness * 10.0 ** (-LOUDNESS_EXPONENT * level_trend(samples, rate) * minutes / 10.0)
     return Pace(_correlation(loudness), _modulation(loudness))
 
 

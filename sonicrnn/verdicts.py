@@ -11,7 +11,7 @@ from sonicrnn.scores import HELD_OUT, Row, Verdict
 
 # What a piece may differ by and still do as the song does.
 LEVEL_DB = 3.0
-LEAST_TREND = 1.0  # dB a minute: under it nobody hears a trend, however steady the song is
+LEAST_TREND = 3.0  # dB a minute: under it a minute has no trend to speak of, however steady the song is
 FLATNESS_FACTOR = 1.5
 PACE_FACTOR = 1.15
 ONSET_FACTOR = 1.5
@@ -37,8 +37,13 @@ def verdicts(name: str, rows: Mapping[str, Row], originality: Originality) -> tu
 
 
 def clock(seconds: float) -> str:
-    """63.2 -> '1:03'."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    """62.9 -> '1:03'."""
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.1f}"
+    return text if float(text) else "0.0"
 
 
 def _level(value: Mapping[str, float], rows: Mapping[str, Row]) -> Verdict:
@@ -48,7 +53,7 @@ def _level(value: Mapping[str, float], rows: Mapping[str, Row]) -> Verdict:
     complaints = []
     if abs(trend) > usual:
         complaints.append(
-            f"{'fades' if trend < 0 else 'swells'}: {trend:+.1f} dB a minute (the song: up to {usual:.1f})"
+            f"{'fades' if trend < 0 else 'swells'}: {_signed(trend)} dB a minute (the song: up to {usual:.1f})"
         )
     if abs(level) > LEVEL_DB:
         complaints.append(f"{abs(level):.1f} dB {'under' if level < 0 else 'over'} the song's level")
@@ -56,7 +61,7 @@ def _level(value: Mapping[str, float], rows: Mapping[str, Row]) -> Verdict:
         complaints.append(f"silent for {silent:.1f} s at a stretch")
     if complaints:
         return Verdict(False, "; ".join(complaints))
-    return Verdict(True, f"level holds: {level:+.1f} dB against the song, {trend:+.1f} dB a minute")
+    return Verdict(True, f"level holds: {_signed(level)} dB against the song, {_signed(trend)} dB a minute")
 
 
 def _faults(value: Mapping[str, float], rows: Mapping[str, Row]) -> list[Verdict]:
@@ -92,8 +97,7 @@ def _log_mel(name: str, rows: Mapping[str, Row]) -> Verdict | None:
 
 
 def _pace(value: Mapping[str, float], rows: Mapping[str, Row]) -> list[Verdict]:
-    speed, onsets, usual = value["speed"], value["onsets"], rows["onsets"]
-    found = []
+    speed, onsets, found = value.get("speed", math.nan), value["onsets"], []
     if math.isnan(speed):
         found.append(Verdict(False, "no pace that could be told from the song's"))
     elif speed > PACE_FACTOR:
@@ -104,6 +108,7 @@ def _pace(value: Mapping[str, float], rows: Mapping[str, Row]) -> list[Verdict]:
         found.append(
             Verdict(True, f"the song's pace ({speed:.2f} times), {value['pulsation']:.1f} pulsations a minute")
         )
+    usual = rows["onsets"]
     if onsets > max(ONSET_FACTOR, usual.high) or onsets < min(1.0 / ONSET_FACTOR, usual.low):
         found.append(
             Verdict(False, f"{'more' if onsets > 1 else 'fewer'} note starts than the song: {onsets:.2f} times")

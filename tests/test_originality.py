@@ -134,10 +134,10 @@ def test_threshold_follows_the_song_within_its_bounds() -> None:
     def alike(likeness: float) -> list[Nearest]:
         return [Nearest(0.0, 0.0, likeness)] * 20
 
-    assert copy_threshold(alike(0.5)) == 0.85
-    assert copy_threshold(alike(0.9)) == pytest.approx(0.9)
+    assert copy_threshold(alike(0.5)) == 0.9
+    assert copy_threshold(alike(0.93)) == pytest.approx(0.93)
     assert copy_threshold(alike(0.99)) == 0.95
-    assert copy_threshold([]) == 0.85
+    assert copy_threshold([]) == 0.9
 
 
 def test_passages_join_what_goes_on_and_nothing_else() -> None:
