@@ -97,19 +97,18 @@ def stft_samples(
     momentum = 0.99
     angle = tf.random.stateless_uniform(tf.shape(magnitude)[1:], [frame_length, hop], 0.0, 2 * math.pi)
     start = _polar(magnitude, angle)
-    if known is not None:
-        heard = spectra(known, frame_length, hop)
-        heard = heard / tf.cast(tf.maximum(tf.abs(heard), 1e-12), tf.complex64)
-        count = tf.minimum(tf.shape(heard)[1], tf.shape(magnitude)[1])
-        first = tf.cast(magnitude[:, :count], tf.complex64) * heard[:, :count]
-        start = tf.concat([first, start[:, count:]], 1)
+    fixed = None if known is None else spectra(known, frame_length, hop)[:, : tf.shape(magnitude)[1]]
+
+    def with_known(current: tf.Tensor) -> tf.Tensor:
+        return current if fixed is None else tf.concat([fixed, current[:, tf.shape(fixed)[1] :]], 1)
 
     def improve(step: tf.Tensor, current: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         projected = spectra(spectra_samples(current, frame_length, hop), frame_length, hop)
         accelerated = projected + momentum * (projected - before)
         unit = accelerated / tf.cast(tf.maximum(tf.abs(accelerated), 1e-12), tf.complex64)
-        return step + 1, tf.cast(magnitude, tf.complex64) * unit, projected
+        return step + 1, with_known(tf.cast(magnitude, tf.complex64) * unit), projected
 
+    start = with_known(start)
     _, final, _ = tf.while_loop(
         lambda step, *_: step < steps, improve, (0, start, start), maximum_iterations=steps, parallel_iterations=1
     )

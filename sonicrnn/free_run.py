@@ -120,32 +120,50 @@ class Sounding:
     very phases. What still overlaps with the prime is cut off.
 
     Attributes:
-        overlap: samples of the next block that belong to the prime: 0 after the first.
+        pending: how many samples fewer than `time * step` the next block gives: those that belong to the prime, and
+            those that are held back until the frames after them are known; 0 after the first block.
     """
 
     def __init__(self, run: FreeRun, prime: tf.Tensor, prime_samples: np.ndarray):
         self.run = run
         encoding = run.encoding
-        self.overlap = encoding.overlap
-        self.kept = -(-3 * encoding.span // encoding.step) if self.overlap else 0
-        self._keep(prime, prime_samples)
+        self.phases = encoding.settings.kind == "stft"
+        self.held = encoding.settings.frame_length if self.phases else 0
+        self.begin = encoding.overlap  # of the next block's new samples, counted from the end of the frames kept
+        self.pending = encoding.overlap + self.held
+        self.kept = -(-4 * encoding.span // encoding.step) if self.pending else 0
+        self.tail = np.zeros([len(prime_samples), 0], np.float32)
+        self._keep(prime)
+        self.known = prime_samples[:, -(self.frames.shape[1] * encoding.step + encoding.overlap) :]
 
     def add(self, frames: tf.Tensor) -> np.ndarray:
-        """Encoded frames [pieces, time, dimension] -> the samples that they finish, [pieces, time * step - overlap]."""
+        """Encoded frames [pieces, time, dimension] -> the samples that they finish, [pieces, time * step - pending]."""
         step = self.run.encoding.step
         together = tf.concat([self.frames, frames], 1)
-        if self.run.encoding.settings.kind == "stft" and self.frames.shape[1]:
+        if self.phases and self.known.shape[1] >= self.held:
             samples = self.run.decode_after(together, tf.constant(self.known)).numpy()
         else:
             samples = self.run.decode(together).numpy()
-        begin, end = self.frames.shape[1] * step + self.overlap, together.shape[1] * step
-        self.overlap = max(0, begin - end)
-        self._keep(together, samples)
-        return samples[:, begin:end]
+        first, last = self.frames.shape[1] * step + self.begin, together.shape[1] * step - self.held
+        finished = samples[:, first:last]
+        if last > first:
+            finished = faded(self.tail, finished)
+            self.tail = samples[:, last : last + self.held // 4]
+        self.begin = max(0, first - last) - self.held
+        self.pending = max(0, first - last)
+        self._keep(together)
+        # What lies after `last` waits for frames to come: it is no ground to go on from.
+        self.known = samples[:, (together.shape[1] - self.frames.shape[1]) * step : max(first, last)]
+        return finished
 
-    def _keep(self, frames: tf.Tensor, samples: np.ndarray) -> None:
-        """Remember the last frames and their samples, as context of the next block."""
-        encoding = self.run.encoding
-        first, time = max(0, frames.shape[1] - self.kept), frames.shape[1]
-        self.frames = frames[:, first:]
-        self.known = samples[:, first * encoding.step : time * encoding.step + encoding.overlap]
+    def _keep(self, frames: tf.Tensor) -> None:
+        """Remember the last frames, as context of the next block."""
+        self.frames = frames[:, max(0, frames.shape[1] - self.kept) :]
+
+
+def faded(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """`after` [pieces, samples], its beginning cross-faded from `before` [pieces, some samples]."""
+    length = min(before.shape[1], after.shape[1])
+    rise = (np.arange(length, dtype=np.float32) + 0.5) / max(1, length)
+    mixed = before[:, :length] * (1 - rise) + after[:, :length] * rise
+    return np.concatenate([mixed, after[:, length:]], 1)

@@ -133,7 +133,7 @@ class Generator:
         sounding = Sounding(run, prime, primes)
         step, made, per_block = 0, 0, max(1, round(block_seconds * encoding.sample_rate / encoding.step))
         while made < wanted:
-            count = min(per_block, -(-(wanted - made + sounding.overlap) // encoding.step))
+            count = min(per_block, -(-(wanted - made + sounding.pending) // encoding.step))
             frames, parameters, states = run.draw(
                 parameters,
                 states,
