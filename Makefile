@@ -10,7 +10,7 @@ DEV = python=$$(requirements/environment dev) && exec "$$python"
 
 PACKAGES = $(patsubst %/__init__.py,%,$(wildcard sonicrnn/__init__.py tuner/__init__.py serving/__init__.py))
 # stderr is kept for words to the user; TensorFlow's own start-up lines say nothing to them.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help fit test slow browser lint types lock clean

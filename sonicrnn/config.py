@@ -115,6 +115,7 @@ class ModelSettings(Section):
     )
     widths: list[Annotated[int, Field(ge=1, le=16_384)]] = Field([199, 256], min_length=1, max_length=16)
     skip: bool = Field(False, description="the input goes to all layers, all layers to the head")
+    echo: bool = Field(False, description="the last frame also goes straight to the prediction, through one matrix")
     forget_bias: float = Field(1.0, ge=-10, le=10, description="initial bias of the LSTM's forget gate")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of units dropped between the layers")
     input_noise: float = Field(

@@ -47,6 +47,10 @@ class MeanSquaredError(keras.layers.Layer):
         """The prediction itself; temperature and noise change nothing."""
         return parameters
 
+    def moved(self, parameters: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
+        """Parameters of a prediction that lies `by`, [..., dimension], further on."""
+        return parameters + by
+
     def mean(self, parameters: tf.Tensor) -> tf.Tensor:
         """[..., dimension]: the expected frame."""
         return parameters
@@ -106,6 +110,12 @@ class GaussianMixture(keras.layers.Layer):
         mean = tf.gather(means, chosen, batch_dims=1)
         scale = tf.exp(tf.gather(log_scales, chosen, batch_dims=1))
         return mean + temperature[:, None] * scale * noise[:, self.mixtures :]
+
+    def moved(self, parameters: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
+        """Parameters of a distribution that lies `by`, [..., dimension], further on."""
+        size = self.mixtures * self.dimension
+        logits, means, spreads = tf.split(parameters, [self.mixtures, size, size], -1)
+        return tf.concat([logits, means + tf.concat([by] * self.mixtures, -1), spreads], -1)
 
     def mean(self, parameters: tf.Tensor) -> tf.Tensor:
         """[..., dimension]: the expected frame."""

@@ -42,6 +42,7 @@ class SongModel(keras.Model):
         ]
         self.head = make_head(made.head, dimension)
         self.head.dense.kernel_initializer = glorot[-1]
+        self.echo = keras.layers.Dense(dimension, use_bias=False, kernel_initializer="zeros", name="echo")
         self.carried: list[tf.Variable] = []
         self.averages: list[tf.Variable] = []
         self.shares = 1
@@ -58,6 +59,8 @@ class SongModel(keras.Model):
             width = layer.units
             outputs = outputs + width if self.settings.skip else width
         self.head.build((None, None, outputs))
+        if self.settings.echo:
+            self.echo.build((None, None, self.dimension))
         self.built = True
 
     def call(self, inputs, training=False):
@@ -87,7 +90,7 @@ class SongModel(keras.Model):
             after.append(state)
             hidden = self.drop[index + 1](hidden, training=training)
             outputs.append(hidden)
-        return self.head(self._collected(outputs)), after
+        return self._predicted(outputs, inputs, noise), after
 
     def advance(self, frame: tf.Tensor, states: list[State], noise: tf.Tensor | float = 0.0):
         """One step: frame [batch, dimension] and the state -> parameters [batch, parameter], state after it."""
@@ -97,7 +100,7 @@ class SongModel(keras.Model):
             hidden, state = layer.cell(self._joined(hidden, first, index), states[index], training=False)
             after.append(list(state))
             outputs.append(hidden)
-        return self.head(self._collected(outputs)), after
+        return self._predicted(outputs, frame, noise), after
 
     def rest(self, batch: tf.Tensor) -> list[State]:
         """The state before anything was heard: zeros [batch, width]."""
@@ -115,8 +118,13 @@ class SongModel(keras.Model):
     def _joined(self, hidden: tf.Tensor, first: tf.Tensor, index: int) -> tf.Tensor:
         return tf.concat([hidden, first], -1) if self.settings.skip and index else hidden
 
-    def _collected(self, outputs: list[tf.Tensor]) -> tf.Tensor:
-        return tf.concat(outputs, -1) if self.settings.skip else outputs[-1]
+    def _predicted(self, outputs: list[tf.Tensor], frame: tf.Tensor, noise: tf.Tensor | float) -> tf.Tensor:
+        """What the stack puts out, and the echo of the last frame, -> the head's parameters."""
+        parameters = self.head(tf.concat(outputs, -1) if self.settings.skip else outputs[-1])
+        if not self.settings.echo:
+            return parameters
+        # Frames have variance 1: of a frame with noise, this share of what is heard is to be believed (Wiener).
+        return self.head.moved(parameters, self.echo(frame / (1 + tf.square(noise))))
 
     # Training ---------------------------------------------------------------------------------------------------
 
