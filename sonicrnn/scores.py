@@ -16,8 +16,8 @@ NOISES = (WHITE, COLOURED)
 _COLUMNS_A_TABLE = 3  # pieces beside one another
 _LEGEND = f"""\
 song: 10th and 90th percentile of its own windows; {HELD_OUT}: real audio that no model saw; {FRAMES}: real audio
-through the model's frames and back; {WHITE}, {COLOURED}: noise at the song's level, with its spectrum; {COPY}: a passage
-of the training part. (0.00): where a log-mel distance lies between {HELD_OUT} audio (0) and the nearest noise (1)."""
+through the model's frames and back; {WHITE}, {COLOURED}: noise at the song's level, with its spectrum; {COPY}: a
+passage of the training part. (0.00): where a log-mel distance lies between {HELD_OUT} (0) and the nearest noise (1)."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Speed:
 
 
 def pace(samples: Samples, rate: int) -> Pace:
-    """The pace of the samples. Only paces of equally many samples can be compared.
+    """The pace of the samples. Only paces of (about) equally many seconds can be compared.
 
     Raises ValueError for less than 8 seconds.
     """
@@ -89,8 +89,10 @@ def speed(piece: Pace, song: Sequence[Pace]) -> Speed:
     double speed, only less.
     """
     steps = round(STEPS_AN_OCTAVE * OCTAVES_TRIED)
-    modulation = _correlations(piece.modulation, np.stack([window.modulation for window in song]), steps)
-    correlation = _correlations(piece.correlation, np.stack([window.correlation for window in song]), steps)
+    # All curves start at the same lag and frequency; the shortest sound has the fewest lags.
+    lags = min(len(one.correlation) for one in (piece, *song))
+    correlation = _correlations(piece.correlation[:lags], np.stack([one.correlation[:lags] for one in song]), steps)
+    modulation = _correlations(piece.modulation, np.stack([one.modulation for one in song]), steps)
     # Faster is to higher frequencies, and to shorter lags.
     fits = ((modulation + correlation[::-1]) / 2.0).max(axis=1)  # [speeds], the slowest first
     peaks = np.flatnonzero((fits[1:-1] >= fits[:-2]) & (fits[1:-1] > fits[2:])) + 1

@@ -104,7 +104,9 @@ def spread(samples: Samples, length: int, at_most: int, step: float = 1.0) -> tu
 
 def speed(window: Samples, song: Yardstick) -> float:
     """How many times the song's pace a window has; nan when that cannot be told."""
-    if not song.paces or silence(window, song.rate, song.silent_dbfs).share > _MOST_SILENCE:
+    if not song.paces or len(window) < tempo.SHORTEST_SECONDS * song.rate:
+        return math.nan
+    if silence(window, song.rate, song.silent_dbfs).share > _MOST_SILENCE:
         return math.nan
     found = tempo.speed(tempo.pace(window, song.rate), song.paces)
     return found.ratio if found.fit >= song.least_fit else math.nan

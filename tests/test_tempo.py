@@ -54,6 +54,11 @@ def test_level_does_not_matter(song: list[Pace]) -> None:
     assert loud.ratio == pytest.approx(soft.ratio, rel=1e-6)
 
 
+def test_a_window_a_little_shorter_can_be_compared(song: list[Pace]) -> None:
+    shorter = pace(beats(40, 7, 1.5)[: 38 * RATE], RATE)
+    assert speed(shorter, song).ratio == pytest.approx(1.5, rel=0.04)
+
+
 def test_too_short_for_a_pace() -> None:
     with pytest.raises(ValueError, match="too short for a pace"):
         pace(beats(5, 1), RATE)
