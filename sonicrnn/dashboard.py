@@ -66,7 +66,7 @@ def save(workspace: Workspace) -> str:
     """Save the dashboard as a new view of its project and return its address. Raises UserError where that fails."""
     import wandb
 
-    from sonicrnn.wandb_run import logged_in, one_line
+    from sonicrnn.wandb_mode import logged_in, one_line
 
     known = wandb.setup(wandb.Settings(silent=True)).settings
     if not logged_in(known):

@@ -19,14 +19,20 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import tensorflow as tf
 
+from sonicrnn.callbacks import averaged_weights
 from sonicrnn.checkpoint import Progress
 from sonicrnn.config import Settings
+from sonicrnn.encoding import Encoding
+from sonicrnn.models import SongModel
 from sonicrnn.pictures import save_figure, spectrogram, target_against_prediction
 from sonicrnn.run import Run
-from sonicrnn.wandb_run import Report, WandbRun
+from sonicrnn.wandb_mode import Report
+from sonicrnn.wandb_run import WandbRun
 
 Values = npt.NDArray[np.floating[Any]]
+Example = Callable[[], tuple[Values, Values]]  # makes a target and its prediction, of one shape
 
 
 class WandbLog(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -36,7 +42,7 @@ class WandbLog(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
 
     Args:
         run, settings, progress: the training.
-        example: makes a target and its prediction, of one shape, [samples] or [time, figures]; None: no such picture.
+        example: makes what to draw, [samples] or [time, figures] each; None: no such picture.
         report: takes the line that says where the log is, or why there is none.
     """
 
@@ -45,7 +51,7 @@ class WandbLog(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
         run: Run,
         settings: Settings,
         progress: Progress,
-        example: Callable[[], tuple[Values, Values]] | None = None,
+        example: Example | None = None,
         report: Report = print,
     ):
         super().__init__()
@@ -90,6 +96,29 @@ class WandbLog(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
         if self.example is not None:
             figure = target_against_prediction(*self.example(), f"validation part, epoch {self.progress.epoch}")
             save_figure(self.log.picture(heard, "target_against_prediction"), figure)
+
+
+def validation_example(model: SongModel, encoding: Encoding, data: tf.data.Dataset) -> Example:
+    """The first sequence of `data`, and the frames that the model expects where it reads the real ones before them.
+
+    Waveforms: the last frame, [samples]. Spectra: the log magnitudes, [time, bins]. Else the model's own frames.
+    """
+    expect = tf.function(lambda inputs: model.head.mean(model(inputs, training=False)))
+
+    def readable(frames: tf.Tensor) -> Values:  # [time, dimension]
+        kind = encoding.settings.kind
+        if kind == "waveform":
+            return np.asarray(frames[-1])
+        if kind == "stft":  # stacked spectra one after another again
+            return np.asarray(tf.reshape(encoding.colour(frames), [-1, encoding.settings.frame_length // 2 + 1]))
+        return np.asarray(frames)
+
+    def example() -> tuple[Values, Values]:
+        inputs, targets = next(iter(data))
+        with averaged_weights(model):
+            return readable(targets[0]), readable(expect(inputs[:1])[0])
+
+    return example
 
 
 class StepPace:

@@ -17,28 +17,31 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import logging
 import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sonicrnn.config import Settings
 from sonicrnn.files import write_json
 from sonicrnn.run import Run
+from sonicrnn.wandb_mode import Mode, Report, find_mode, one_line, within
 
 if TYPE_CHECKING:
     import wandb
 
-Report = Callable[[str], None]
 Row = Mapping[str, float]
-Mode = Literal["online", "offline", "disabled"]
 
-START_SECONDS = 20.0  # that a server may take to answer, before the run is logged offline
+# W&B itself may wait for ever for a server that has gone away.
+START_SECONDS = 45.0  # that opening the run may take
+GIVE_UP_SECONDS = 5.0  # that W&B may take to write what it has, when it is given up
 FINISH_SECONDS = 60.0  # that uploading may go on after the end; what is not uploaded by then stays in the folder
 
 
@@ -97,10 +100,14 @@ class WandbRun:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self.harmless():
             if self._open is not None and self.kept is not None:
+                own = Path(self._open.dir).parent
                 self._open.summary.update(final_figures(read_history(self.run)))
-                self._open.finish(exit_code=0 if error is None else 1)
+                try:
+                    within(FINISH_SECONDS + 10, partial(self._open.finish, exit_code=0 if error is None else 1))
+                except TimeoutError:
+                    self.report(f"W&B: the server does not take all of it; `wandb sync {own}` uploads the rest")
                 if not self._uploaded(self.kept):
-                    self._remove_others(self.kept.id, Path(self._open.dir).parent)
+                    self._remove_others(self.kept.id, own)
         self._open = self.kept = None
 
     @contextlib.contextmanager
@@ -110,7 +117,13 @@ class WandbRun:
             yield
         except Exception as error:  # of any kind: the training is worth more than its log
             self._open = self.kept = None
-            self.report(f"W&B: nothing more is logged ({_line(error)}); all else goes on")
+            self.report(f"W&B: nothing more is logged ({one_line(error)}); all else goes on")
+            with contextlib.suppress(Exception):
+                import wandb
+
+                # Else it would go on to complain, and the end of the process would wait for its service.
+                logging.getLogger("wandb").setLevel(logging.CRITICAL + 1)
+                within(GIVE_UP_SECONDS, wandb.teardown)
 
     def log_history(self, rows: Sequence[Row]) -> None:
         """Log those rows that are new, in order, each at its training step with what was kept for that step."""
@@ -118,7 +131,8 @@ class WandbRun:
             if self._open is not None and self.kept is not None and row["step"] > self.kept.step:
                 with self.harmless():
                     step = int(row["step"])
-                    self._open.log({**row, **self._throughput(step), **self._media(step)}, step=step)
+                    figures = {name: value for name, value in row.items() if name != "step"}  # W&B's own `_step`
+                    self._open.log({**figures, **self._throughput(step), **self._media(step)}, step=step)
                     self.kept.step = step
         with self.harmless():
             self._keep()
@@ -161,22 +175,17 @@ class WandbRun:
         import wandb
 
         known = wandb.setup(wandb.Settings(silent=True)).settings
-        mode = _mode(self.settings.wandb.mode, known, self.report)
+        mode = find_mode(self.settings.wandb.mode, known, self.report)
         if mode == "disabled":
             return
         self.kept, before = self._known_or_new()
         resume = before and (mode == "online" or self._uploaded(self.kept))
         self._keep()  # first of all, as W&B itself takes another folder, and says nothing, where it may not write
-        try:
-            self._open = self._init(mode, resume)
-        except wandb.Error as error:
-            if mode == "offline":
-                raise
-            self.report(f"W&B: logged offline, for the server cannot be used ({_line(error)})")
-            mode, resume = "offline", before and self._uploaded(self.kept)
-            self._open = self._init(mode, resume)
-        self.kept.uploaded |= mode == "online"
-        if not resume:
+        self._open = within(START_SECONDS, partial(self._init, mode, resume))
+        if mode == "online":
+            self.kept.uploaded = True
+            self.kept.step = self._open.starting_step - 1  # what the server has, whatever was sent
+        elif not resume:
             self.kept.step = 0
 
     def _init(self, mode: Mode, resume: bool) -> wandb.Run:
@@ -196,8 +205,9 @@ class WandbRun:
             settings=wandb.Settings(
                 silent=True,
                 console="off",
-                init_timeout=START_SECONDS,
+                init_timeout=START_SECONDS / 2,
                 finish_timeout=FINISH_SECONDS,
+                finish_timeout_raises=True,
                 disable_code=True,
                 disable_git=True,  # this and the list of all installed packages take a second of every start
                 x_save_requirements=False,
@@ -226,13 +236,14 @@ class WandbRun:
                 shutil.rmtree(other, ignore_errors=True)
 
 
-def log_scores(run: Run, settings: Settings, scores: Mapping[str, float], report: Report = print) -> None:
+def log_scores(run: Run, settings: Settings, scores: Mapping[str, float | None], report: Report = print) -> None:
     """Set the scores of an evaluation as `scores/NAME` in the summary of the run's W&B run, opened again for it.
 
-    `wandb.mode=disabled` does nothing. Nothing is raised: what fails is reported in one line.
+    Scores that are None or no number are left out. Nothing is raised: what fails is reported in one line.
     """
+    known = {f"scores/{name}": score for name, score in scores.items() if score is not None and math.isfinite(score)}
     with WandbRun(run, settings, report) as log:
-        log.summarise({f"scores/{name}": float(score) for name, score in scores.items() if math.isfinite(score)})
+        log.summarise(known)
 
 
 def read_history(run: Run) -> list[dict[str, float]]:
@@ -249,29 +260,3 @@ def final_figures(rows: Sequence[Row]) -> dict[str, float]:
         return {}
     best = min(rows, key=lambda row: row.get("validation_loss", math.inf))
     return {**rows[-1], **{f"best_{name}": best[name] for name in ("epoch", "validation_loss") if name in best}}
-
-
-def _mode(wanted: str, known: wandb.Settings, report: Report) -> Mode:
-    """`auto` follows WANDB_MODE and `wandb offline`, then goes online where an API key is found on this machine."""
-    chosen = known.mode if wanted == "auto" else wanted
-    if chosen in ("offline", "dryrun"):
-        return "offline"
-    if chosen == "disabled":
-        return "disabled"
-    if _logged_in(known):
-        return "online"
-    if wanted == "online":
-        report("W&B: logged offline, for nobody is logged in on this machine: `wandb login`")
-    return "offline"
-
-
-def _logged_in(known: wandb.Settings) -> bool:
-    """Whether there are credentials in the environment, W&B's settings or the netrc file. Asks nobody."""
-    from wandb.sdk.lib import wbauth  # `wandb.login` would ask the user or the server
-
-    return bool(known.api_key or known.identity_token_file or wbauth.read_netrc_auth(host=known.base_url))
-
-
-def _line(error: BaseException) -> str:
-    """An error's message in one line of bearable length."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:240]
