@@ -8,6 +8,11 @@ import os
 import tensorflow as tf
 
 
+def be_quiet() -> None:
+    """No word of TensorFlow's own about how often it traced a graph: a user can do nothing about that."""
+    tf.get_logger().setLevel("ERROR")
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

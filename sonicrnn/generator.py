@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn.config import Settings
+from sonicrnn.devices import be_quiet
 from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json
@@ -26,6 +27,7 @@ BLOCK_SECONDS = 20.0  # of audio made at once: what a piece of any length needs 
 
 def load_generator(folder: str | Path) -> RunGenerator:
     """The generator of a run folder. Raises UserError when the folder holds no trained run."""
+    be_quiet()
     run = Run(Path(folder))
     settings = run.trained()
     try:

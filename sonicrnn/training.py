@@ -18,7 +18,7 @@ from sonicrnn.calibration import calibrate
 from sonicrnn.callbacks import Checkpoints, Curves, Judge, Line, Listening, Pace
 from sonicrnn.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
 from sonicrnn.config import Settings
-from sonicrnn.devices import batch_shares, give_each_share_a_core
+from sonicrnn.devices import batch_shares, be_quiet, give_each_share_a_core
 from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
@@ -51,6 +51,7 @@ def fit(settings: Settings, config_stem: str = "run", fresh: bool = False, repor
 
     Raises UserError for what a user can mend.
     """
+    be_quiet()
     give_each_share_a_core(batch_shares(settings.data.batch_size))
     song = open_song(settings.song, report)
     run = Run(Path(settings.runs) / run_name(settings, config_stem, song.name))
