@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def load_checkpoint(file: Path, model: SongModel) -> Progress:
         for variable, value in zip(variables, values, strict=True):
             if tuple(variable.shape) != value.shape:
                 raise ValueError(f"{variable.name} has shape {tuple(variable.shape)} now and {value.shape} there")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"the checkpoint {file} cannot be resumed: {error}; start over with --fresh") from None
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -177,16 +177,16 @@ def stream_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.Ten
     The part is cut into `batch_size` equal lanes, read side by side. What a lane has left over moves its start from
     pass to pass.
     """
-    lane, steps = len(table.rows) // table.data.batch_size, table.stream_steps
+    batch, steps = table.data.batch_size, table.stream_steps
     used = table.example_rows + (steps - 1) * table.stream_rows
-    grid = 1 if table.is_waveform else table.shift_rows
-    spare = (lane - used) // grid
+    spare = len(table.rows) // batch - used
 
     def starts(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         turn, place = step // steps, step % steps
-        jitter = tf.random.stateless_uniform([], [seed, turn], 0, spare + 1, tf.int64) * grid
-        lanes = tf.range(table.data.batch_size, dtype=tf.int64) * lane
-        carry = tf.fill([table.data.batch_size], tf.cast(place > 0, tf.float32))
+        jitter = tf.random.stateless_uniform([], [seed, turn], 0, spare + 1, tf.int64)
+        # Spread so that the first lane starts with the part and the last one ends with it.
+        lanes = (tf.range(batch, dtype=tf.int64) * len(table.rows) + batch - 1) // batch
+        carry = tf.fill([batch], tf.cast(place > 0, tf.float32))
         return lanes + jitter + place * table.stream_rows, carry
 
     return starts
