@@ -1,0 +1,315 @@
+"""The model: one step at a time or all at once, before and after it was saved, with state carried or at rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+
+from sonicrnn.config import ModelSettings
+from sonicrnn.models import ForgetBias, SongModel
+
+DIMENSION = 6
+MODELS: dict[str, dict[str, Any]] = {
+    "gru": {"widths": [5, 7], "head": {"kind": "mixture", "mixtures": 2}},
+    "lstm": {"cell": "lstm", "widths": [5, 7], "head": {"kind": "gaussian"}},
+    "mse": {"widths": [5], "head": {"kind": "mse"}},
+    "front": {"front": [8, 3], "widths": [5, 7]},
+    "skip": {"widths": [5, 7, 4], "skip": True},
+    "all": {
+        "cell": "lstm", "front": [8], "widths": [5, 7, 4], "skip": True, "dropout": 0.4, "input_noise": 0.5,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(params=list(MODELS))
+def model(request: pytest.FixtureRequest) -> SongModel:
+    return made(**MODELS[request.param])
+
+
+def made(seed: int = 1, learning_rate: float = 0.0, **settings: Any) -> SongModel:
+    """A small compiled model; at a learning rate of 0 its weights stay as they are."""
+    model = SongModel(DIMENSION, ModelSettings(**settings), seed)
+    model.build((None, None, DIMENSION))
+    optimizer = keras.optimizers.SGD(learning_rate)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer)
+    return model
+
+
+def noise(*shape: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# One step at a time -----------------------------------------------------------------------------------------------
+
+
+def test_reading_at_once_is_reading_step_by_step(model: SongModel) -> None:
+    inputs = noise(3, 9, DIMENSION)
+    parameters, last = model.follow(tf.constant(inputs), None)
+    states = model.rest(3)
+    for step in range(9):
+        one, states = model.advance(tf.constant(inputs[:, step]), states)
+        np.testing.assert_allclose(one, parameters[:, step], atol=1e-5)
+    for left, right in zip(tf.nest.flatten(states), tf.nest.flatten(last), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+    np.testing.assert_allclose(model(inputs), parameters, atol=1e-6)
+
+
+def test_two_halves_with_the_state_between_them_are_one_whole(model: SongModel) -> None:
+    inputs = tf.constant(noise(2, 10, DIMENSION))
+    whole, _ = model.follow(inputs, None)
+    first, between = model.follow(inputs[:, :4], None)
+    second, _ = model.follow(inputs[:, 4:], between)
+    np.testing.assert_allclose(tf.concat([first, second], 1), whole, atol=1e-5)
+
+
+def test_no_prediction_knows_its_target_or_its_neighbours(model: SongModel) -> None:
+    inputs = noise(2, 8, DIMENSION)
+    changed = inputs.copy()
+    changed[1, 5:] += 1
+    before, after = model(inputs).numpy(), model(changed).numpy()
+    np.testing.assert_allclose(after[0], before[0], atol=1e-6)
+    np.testing.assert_allclose(after[1, :5], before[1, :5], atol=1e-6)
+    assert np.all(np.abs(after[1, 5:] - before[1, 5:]).max(-1) > 1e-4)
+
+
+# Built as the settings say ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        # The stack of the seeds: three products of each GRU layer, with two biases, and a dense head.
+        (
+            {"widths": [199, 256], "head": {"kind": "mse"}},
+            3 * (199 * (DIMENSION + 199 + 2) + 256 * (199 + 256 + 2)) + DIMENSION * 257,
+        ),
+        (
+            {"cell": "lstm", "widths": [10], "front": [4], "head": {"kind": "mixture", "mixtures": 3}},
+            4 * (DIMENSION + 1) + 4 * 10 * (4 + 10 + 1) + 11 * 3 * (1 + 2 * DIMENSION),
+        ),
+        # Skip connections: every layer reads the input too, the head reads every layer.
+        (
+            {"widths": [5, 7], "skip": True, "head": {"kind": "mse"}},
+            3 * (5 * (DIMENSION + 5 + 2) + 7 * (5 + DIMENSION + 7 + 2)) + DIMENSION * (5 + 7 + 1),
+        ),
+    ],
+)
+def test_it_has_the_weights_of_its_widths(settings: dict[str, Any], count: int) -> None:
+    assert made(**settings).count_params() == count
+
+
+def test_with_skip_connections_the_head_hears_the_first_layer_and_the_last_hears_the_input() -> None:
+    model = made(widths=[5, 7], skip=True, head={"kind": "mse"})
+    kernel, bias = model.head.dense.get_weights()
+    kernel[5:] = 0  # the head no longer hears the second layer
+    model.head.dense.set_weights([kernel, bias])
+    inputs = noise(1, 4, DIMENSION)
+    assert np.std(model(inputs)) > 1e-3
+    second = model.stack[1].get_weights()
+    second[0][:5] = 0  # the second layer no longer hears the first
+    model.stack[1].set_weights(second)
+    model.head.dense.set_weights([kernel[::-1].copy(), bias])
+    assert np.std(model(inputs)) > 1e-3
+
+
+@pytest.mark.parametrize("value", [1.0, -2.0])
+def test_the_lstm_begins_with_its_forget_gate_open(value: float) -> None:
+    model = made(cell="lstm", widths=[5, 7], forget_bias=value)
+    for layer, width in zip(model.stack, (5, 7), strict=True):
+        np.testing.assert_array_equal(layer.cell.bias, [0] * width + [value] * width + [0] * 2 * width)
+    assert (
+        ForgetBias.from_config(ForgetBias(value).get_config())((8,)).numpy().tolist() == [0, 0, value, value] + [0] * 4
+    )
+
+
+def test_weights_are_those_of_the_seed() -> None:
+    settings = MODELS["all"]
+    one, same, other = made(1, **settings), made(1, **settings), made(2, **settings)
+    for left, right in zip(one.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    kernels = [weight for weight in one.trainable_variables if "kernel" in weight.path]
+    assert len(kernels) > 6
+    for left, right in zip(one.trainable_variables, other.trainable_variables, strict=True):
+        if "kernel" in left.path:
+            assert not np.allclose(left, right)
+    assert len({np.asarray(kernel).tobytes() for kernel in kernels}) == len(kernels)
+
+
+# Saved and loaded -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_it_is_saved_and_loaded_safely_as_it_was(model: SongModel, trained: bool, tmp_path: Path) -> None:
+    if trained:
+        model.optimizer.learning_rate = 0.1
+        model.carry_state(2)
+        frames = noise(2, 5, DIMENSION)
+        model.fit(tf.data.Dataset.from_tensors((frames[:, :-1], frames[:, 1:], np.ones(2, np.float32))), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    assert isinstance(loaded, SongModel)
+    assert (loaded.settings, loaded.dimension, loaded.seed) == (model.settings, DIMENSION, model.seed)
+    inputs = noise(2, 6, DIMENSION)
+    np.testing.assert_array_equal(loaded(inputs), model(inputs))
+    for made_by in (model, loaded):
+        assert made_by.count_params() == model.count_params()
+    left, _ = loaded.advance(tf.constant(inputs[:, 0]), loaded.rest(2))
+    right, _ = model.advance(tf.constant(inputs[:, 0]), model.rest(2))
+    np.testing.assert_array_equal(left, right)
+    assert (tmp_path / "model.keras").stat().st_size < 10_000_000
+
+
+# Training ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_of_examples_is_the_heads_mean_without_noise_or_dropout() -> None:
+    model = made(**MODELS["all"])
+    frames = noise(4, 7, DIMENSION)
+    inputs, targets = tf.constant(frames[:, :-1]), tf.constant(frames[:, 1:])
+    expected = np.mean(model.head.loss(model(inputs), targets))
+    for _ in range(2):
+        assert float(model.example_loss(inputs, targets)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_input_noise_is_that_of_the_seed_and_the_step() -> None:
+    model, other = made(input_noise=0.5), made(seed=2, input_noise=0.5)
+    inputs = tf.zeros([64, 200, DIMENSION])
+    first = model.disturbed(inputs)[0].numpy()
+    np.testing.assert_array_equal(model.disturbed(inputs)[0], first)
+    assert not np.allclose(other.disturbed(inputs)[0], first)
+    model.optimizer.iterations.assign(1)
+    assert not np.allclose(model.disturbed(inputs)[0], first)
+    model.optimizer.iterations.assign(0)
+    np.testing.assert_array_equal(model.disturbed(inputs)[0], first)
+
+
+def test_each_sequence_draws_its_own_strength_of_noise_up_to_the_strongest() -> None:
+    disturbed, strength = made(input_noise=0.5).disturbed(tf.ones([400, 50, DIMENSION]))
+    assert strength.shape == (400, 1, 1)
+    np.testing.assert_allclose(disturbed.numpy().std((1, 2)), strength[:, 0, 0], rtol=0.15)
+    assert 0 <= np.min(strength) <= np.max(strength) <= 0.5
+    np.testing.assert_allclose(np.quantile(strength, [0.1, 0.5, 0.9]), [0.05, 0.25, 0.45], atol=0.05)
+    np.testing.assert_allclose(disturbed.numpy().mean((1, 2)), 1, atol=0.1)
+
+
+def test_a_model_that_knows_noise_is_told_its_strength_and_none_is_none() -> None:
+    model, frames = made(input_noise=0.5), noise(2, 4, DIMENSION)
+    quiet, _ = model.follow(frames, None)
+    loud, _ = model.follow(frames, None, noise=tf.constant([[[0.0]], [[0.5]]]))
+    np.testing.assert_array_equal(loud[0], quiet[0])
+    assert np.abs(loud[1] - quiet[1]).max() > 1e-3
+    stepwise, _ = model.advance(frames[:, 0], model.rest(2), noise=tf.constant([[0.0], [0.5]]))
+    np.testing.assert_allclose(stepwise, loud[:, 0], atol=1e-5)
+    deaf, _ = made(input_noise=0.0).follow(frames, None, noise=0.5)
+    np.testing.assert_array_equal(deaf, made(input_noise=0.0)(frames))
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_shares_of_a_batch_are_the_batch(streams: bool) -> None:
+    """However many cores work on it: the same loss, gradients, weights and state."""
+    ends = []
+    for shares in (1, 2, 4):
+        model = made(cell="lstm", widths=[5, 7], learning_rate=0.1)
+        model.shares = shares
+        if streams:
+            model.carry_state(4)
+        frames, ones = noise(4, 7, DIMENSION), [np.ones(4, np.float32)] * streams
+        losses = [train_loss(model, frames[:, :-1], frames[:, 1:], *ones) for _ in range(3)]
+        ends.append([*losses, *model.get_weights(), *model.carried])
+    for other in ends[1:]:
+        for one, two in zip(ends[0], other, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_the_average_of_the_weights_follows_its_recurrence_and_leaves_them_alone() -> None:
+    model, plain = (made(widths=[5], learning_rate=0.1) for _ in range(2))
+    model.keep_average(0.9)
+    frames = noise(2, 6, DIMENSION)
+    expected = [value.astype(np.float64) for value in model.get_weights()]
+    for step in range(1, 30):
+        train_loss(model, frames[:, :-1], frames[:, 1:])
+        train_loss(plain, frames[:, :-1], frames[:, 1:])
+        decay = min(0.9, (1 + step) / (10 + step))
+        weights = [np.asarray(value) for value in model.trainable_variables]
+        expected = [decay * mean + (1 - decay) * value for mean, value in zip(expected, weights, strict=True)]
+    for average, mean in zip(model.averages, expected, strict=True):
+        np.testing.assert_allclose(average, mean, atol=1e-6)
+    for one, other in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def train_loss(model: SongModel, *batch: npt.NDArray[np.float32]) -> float:
+    return float(model.train_step(tuple(tf.constant(part) for part in batch))["loss"])
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "skip"])
+def test_carried_state_makes_short_sequences_one_long_one(name: str) -> None:
+    frames = noise(3, 4 * 5 + 1, DIMENSION)
+    model = made(**MODELS[name])
+    whole = float(model.example_loss(frames[:, :-1], frames[:, 1:]))
+    model.carry_state(3)
+    ones = np.ones(3, np.float32)
+    carried = [
+        train_loss(model, frames[:, start : start + 5], frames[:, start + 1 : start + 6], ones * (start > 0))
+        for start in range(0, 20, 5)
+    ]
+    assert np.mean(carried) == pytest.approx(whole, rel=1e-5)
+    at_rest = [
+        float(model.example_loss(frames[:, start : start + 5], frames[:, start + 1 : start + 6]))
+        for start in range(0, 20, 5)
+    ]
+    assert carried[0] == pytest.approx(at_rest[0], rel=1e-5)
+    assert abs(carried[2] - at_rest[2]) > 1e-4
+
+
+def test_only_the_streams_that_start_afresh_forget() -> None:
+    model = made(**MODELS["lstm"])
+    model.carry_state(2)
+    frames = noise(2, 6, DIMENSION)
+    pair = (frames[:, :-1], frames[:, 1:])
+    train_loss(model, *pair, np.zeros(2, np.float32))
+    left = [variable.numpy() for variable in model.carried]
+    assert all(np.all(np.abs(value).max(-1) > 1e-3) for value in left)
+    before = model._carried_in(tf.constant([1.0, 0.0]))
+    for value, kept in zip(tf.nest.flatten(before), left, strict=True):
+        np.testing.assert_array_equal(value[0], kept[0])
+        np.testing.assert_array_equal(value[1], 0)
+
+
+def test_without_streams_every_batch_starts_at_rest() -> None:
+    model = made(**MODELS["gru"])
+    frames = noise(2, 6, DIMENSION)
+    losses = [train_loss(model, frames[:, :-1], frames[:, 1:]) for _ in range(2)]
+    assert losses[0] == losses[1] == pytest.approx(float(model.example_loss(frames[:, :-1], frames[:, 1:])), rel=1e-5)
+
+
+def test_a_step_reports_the_gradients_norm_before_it_is_clipped() -> None:
+    model = made(**MODELS["gru"])
+    model.compile(keras.optimizers.SGD(0.0, global_clipnorm=1e-3))
+    frames = tf.constant(noise(2, 6, DIMENSION))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model.head.loss(model(frames[:, :-1], training=True), frames[:, 1:]))
+    expected = np.sqrt(sum(np.sum(np.square(part)) for part in tape.gradient(loss, model.trainable_variables)))
+    reported = float(model.train_step((frames[:, :-1], frames[:, 1:]))["gradient_norm"])
+    assert reported == pytest.approx(expected, rel=1e-4)
+    assert reported > 1e-3
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_it_learns_a_sequence_by_heart(name: str) -> None:
+    """Which of three frames comes next depends on the frame before: nothing else has to be learnt."""
+    kinds = noise(3, DIMENSION, seed=5)
+    frames = kinds[np.arange(25) % 3][None].repeat(4, 0)
+    model = made(**{**MODELS[name], "dropout": 0, "input_noise": 0.02})
+    model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0))
+    before = float(model.example_loss(frames[:, :-1], frames[:, 1:]))
+    data = tf.data.Dataset.from_tensors((frames[:, :-1], frames[:, 1:])).repeat()
+    model.fit(data, steps_per_epoch=60, epochs=1, verbose=0)
+    assert float(model.example_loss(frames[:, :-1], frames[:, 1:])) < before - 0.2
