@@ -101,7 +101,7 @@ class WandbLog(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
 def validation_example(model: SongModel, encoding: Encoding, data: tf.data.Dataset) -> Example:
     """The first sequence of `data`, and the frames that the model expects where it reads the real ones before them.
 
-    Waveforms: the last frame, [samples]. Spectra: the log magnitudes, [time, bins]. Else the model's own frames.
+    Waveforms: the last frame, [samples]. Spectra: the log magnitudes, [spectra, bins]. Else the model's own frames.
     """
     expect = tf.function(lambda inputs: model.head.mean(model(inputs, training=False)))
 
@@ -109,9 +109,7 @@ def validation_example(model: SongModel, encoding: Encoding, data: tf.data.Datas
         kind = encoding.settings.kind
         if kind == "waveform":
             return np.asarray(frames[-1])
-        if kind == "stft":  # stacked spectra one after another again
-            return np.asarray(tf.reshape(encoding.colour(frames), [-1, encoding.settings.frame_length // 2 + 1]))
-        return np.asarray(frames)
+        return np.asarray(encoding.spectra_of(frames[None])[0] if kind == "stft" else frames)
 
     def example() -> tuple[Values, Values]:
         inputs, targets = next(iter(data))
