@@ -1,0 +1,75 @@
+"""The contrast that brings a free run's spectra to the song's peaks, and what a run keeps of its calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sonicrnn.calibration import CONTRAST_RANGE, find_contrast
+from sonicrnn.generator import Calibration
+from sonicrnn.heads import GaussianMixture, MeanSquaredError
+
+
+def moments(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean log magnitude and log mean power of each bin."""
+    flat = spectra.reshape(-1, spectra.shape[-1])
+    return flat.mean(0), np.log(np.mean(np.exp(2 * flat), 0))
+
+
+@pytest.fixture
+def song() -> np.ndarray:
+    """Log magnitudes [runs, time, bins] whose spread differs from bin to bin, slowly."""
+    spread = np.linspace(0.4, 0.8, 60)
+    return np.random.default_rng(3).normal(0, 1, [3, 4000, 60]) * spread - 2
+
+
+@pytest.mark.parametrize("evenness", [0.7, 0.85, 1.0])
+def test_contrast_gives_too_even_spectra_the_power_of_the_song(song: np.ndarray, evenness: float) -> None:
+    mean, power = moments(song)
+    even = (song - mean) * evenness + mean + 0.3  # another mean is none of its business
+    contrast = find_contrast(even, mean, power)
+    np.testing.assert_allclose(contrast.factor, 1 / evenness, rtol=0.04)
+    spread = contrast.centre + contrast.factor * (even - contrast.centre)
+    made_mean, made_power = moments(spread)
+    np.testing.assert_allclose(made_mean, mean + 0.3, atol=1e-3)
+    np.testing.assert_allclose(made_power - 2 * made_mean, power - 2 * mean, atol=0.1)
+
+
+def test_contrast_stays_within_its_range(song: np.ndarray) -> None:
+    mean, power = moments(song)
+    frozen = np.broadcast_to(mean, song.shape)
+    for spectra in (frozen, song * 3):
+        factor = find_contrast(spectra, mean, power).factor
+        assert np.all(factor >= CONTRAST_RANGE[0] - 1e-3)
+        assert np.all(factor <= CONTRAST_RANGE[1] + 1e-3)
+        assert np.isfinite(factor).all()
+
+
+def test_a_run_keeps_its_calibration(tmp_path: Path) -> None:
+    kept = Calibration(0.9, 1.25, [0.5, -1.0], [1.1, 1.2], [{"temperature": 0.9, "unlikeness": 1.0}])
+    kept.save(tmp_path / "calibration.json")
+    loaded = Calibration.load(tmp_path / "calibration.json")
+    assert loaded == kept
+    contrast = loaded.spectral()
+    assert contrast is not None
+    np.testing.assert_array_equal(contrast.factor, np.float32([1.1, 1.2]))
+
+
+def test_a_run_that_is_still_training_has_a_plain_one(tmp_path: Path) -> None:
+    plain = Calibration.load(tmp_path / "calibration.json")
+    assert (plain.temperature, plain.gain) == (1.0, 1.0)
+    assert plain.spectral() is None
+
+
+@pytest.mark.parametrize("head", [MeanSquaredError(5), GaussianMixture(5, 3)])
+def test_a_moved_prediction_fits_a_target_that_is_moved_as_far(head: MeanSquaredError | GaussianMixture) -> None:
+    random = np.random.default_rng(8)
+    head.build((None, 4))
+    parameters = head(tf.constant(random.normal(size=[2, 7, 4]), tf.float32))
+    target, by = (tf.constant(random.normal(size=[2, 7, 5]), tf.float32) for _ in range(2))
+    moved = head.loss(head.moved(parameters, by), target + by)
+    np.testing.assert_allclose(moved, head.loss(parameters, target), atol=1e-5)
+    assert np.abs(head.loss(parameters, target + by) - head.loss(parameters, target)).max() > 0.01
