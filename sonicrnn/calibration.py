@@ -26,14 +26,14 @@ from sonicrnn.levels import Samples
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
 
-TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
+TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 PIECES = 3  # at each temperature, from different primes
 PIECE_SECONDS = 20.0
 WINDOWS = 12  # of the song, spread over the training and the validation part
 MOST_GAIN_DB = 9.0
 CONTRAST_RANGE = (0.8, 1.8)
 CONTRAST_SMOOTHING = 9  # bins
-STRENGTHS = (1.06, 1.12, 1.18)
+STRENGTHS = (0.0, 0.5, 1.15, 1.3)  # powers of the factor: none, half of it, more
 MOST_FLATNESS = 1.4
 
 
@@ -55,9 +55,10 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
         tried.append(_trial(yardstick, free_run, temperature, drawn, contrast))
     best = min(tried, key=lambda trial: trial.figures["unlikeness"])
     if best.contrast is not None:
-        # Phases that were found anew blur the spectra once more: a little beyond the song's own contrast may be best.
-        stronger = [Contrast(best.contrast.centre, strength * best.contrast.factor) for strength in STRENGTHS]
-        trials = [_trial(yardstick, free_run, best.temperature, best.drawn, contrast) for contrast in stronger]
+        # Phases that were found anew blur the spectra once more, so a little beyond the song's own contrast may be
+        # best; where the draws are still rough, less.
+        others = [Contrast(best.contrast.centre, best.contrast.factor**strength) for strength in STRENGTHS]
+        trials = [_trial(yardstick, free_run, best.temperature, best.drawn, contrast) for contrast in others]
         tried += trials
         best = min([best, *trials], key=_unlikeness_and_flatness)
     gain = 10 ** (float(np.clip(-best.figures["level"], -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
