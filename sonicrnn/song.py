@@ -7,6 +7,7 @@ training.
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +60,14 @@ class Song:
         """The samples of a part, [n] float32, as a view. Raises KeyError for a name that is not in PARTS."""
         start, stop = self.parts[name]
         return self.samples[start:stop]
+
+    def forget(self) -> None:
+        """Let go of the pages that were read; they come back when they are touched.
+
+        Without it a song that was once read from end to end counts as memory of this process, though the system would
+        take it back.
+        """
+        _forget(self.samples)
 
 
 @dataclass(frozen=True)
@@ -174,6 +183,7 @@ def statistics(samples: Samples) -> Statistics:
     low, high = np.inf, -np.inf
     for start in range(0, len(samples), _BLOCK):
         block = samples[start : start + _BLOCK].astype(np.float64)
+        _forget(samples)
         own = float(block.mean())
         away = own - mean
         squares += float(np.square(block - own).sum()) + away**2 * count * len(block) / (count + len(block))
@@ -213,6 +223,12 @@ def _find(settings: SongSettings, cache: Path) -> tuple[list[Path], list[Refused
 
         return [write_demo(cache)], []
     return find_files(settings.path)
+
+
+def _forget(samples: Samples) -> None:
+    mapped = getattr(samples, "_mmap", None)  # an array in memory has none
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _summary(song: Song, decoded: Decoded, trimmed: bool) -> str:

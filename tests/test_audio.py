@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -368,6 +368,7 @@ def test_conversion_to_int16_is_no_cast_that_is_thrown_away() -> None:
     assert np.abs(got / 32768 - samples).max() <= 1 / 32768
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(-(2.0**99), 2.0**99, width=32)))
 def test_to_int16_never_wraps(samples: Samples) -> None:
     got = to_int16(samples)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -45,11 +45,9 @@ def tone(seconds: float, level: float = 0.3) -> Samples:
 
 def opened(path: Path | list[Path] | None, tmp_path: Path, **changed: object) -> tuple[Song, list[str]]:
     named = [str(one) for one in path] if isinstance(path, list) else None if path is None else str(path)
-    settings = SongSettings.model_validate(
-        {"path": named, "sample_rate": RATE, "cache": str(tmp_path / "c"), **changed}
-    )
+    wanted = SongSettings.model_validate({"path": named, "sample_rate": RATE, "cache": str(tmp_path / "c"), **changed})
     said: list[str] = []
-    return open_song(settings, said.append), said
+    return open_song(wanted, said.append), said
 
 
 def write(path: Path, samples: npt.ArrayLike, rate: int = RATE) -> Path:
@@ -187,6 +185,7 @@ def test_clock() -> None:
 shares = st.tuples(*[st.floats(0.01, 1)] * 3).map(lambda three: tuple(share / sum(three) for share in three))
 
 
+@settings(deadline=None)
 @given(samples=st.integers(1, 2_000_000_000), shares=shares)
 def test_split_covers_every_sample_once(samples: int, shares: tuple[float, float, float]) -> None:
     assume(min(shares) * samples >= 2)
@@ -216,9 +215,28 @@ def test_split_comes_before_any_statistic() -> None:
 
 # Statistics and normalisers.
 
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_reading_the_whole_song_leaves_no_memory_behind(tmp_path: Path) -> None:
+    def resident() -> int:  # kB of mapped files
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+    np.save(tmp_path / "song.npy", np.random.default_rng(0).random(25_000_000, np.float32))
+    song = song_of(np.load(tmp_path / "song.npy", mmap_mode="r"))
+    before = resident()
+    figures = part_statistics(song)
+    assert resident() - before < 20_000  # the song is 100 MB
+    assert song.samples.sum() == pytest.approx(sum(one.mean * one.samples for one in figures.values()), rel=1e-4)
+    assert resident() - before > 90_000
+    song.forget()
+    assert resident() - before < 20_000
+
+
 arrays = hnp.arrays(np.float32, st.integers(10, 300), elements=st.floats(-2, 2, width=32, allow_subnormal=False))
 
 
+@settings(deadline=None)
 @given(samples=arrays, block=st.integers(1, 100))
 def test_statistics_in_blocks_are_those_of_the_whole(samples: Samples, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -235,6 +253,7 @@ def test_statistics_of_a_small_signal_on_a_large_offset() -> None:
     assert statistics(samples).std == pytest.approx(samples.astype(np.float64).std(), rel=1e-9)
 
 
+@settings(deadline=None)
 @given(samples=arrays, kind=st.sampled_from(KINDS), part=st.sampled_from(PARTS))
 def test_normaliser_has_an_inverse(samples: Samples, kind: str, part: str) -> None:
     song = song_of(samples)
@@ -246,6 +265,7 @@ def test_normaliser_has_an_inverse(samples: Samples, kind: str, part: str) -> No
     assert np.abs(by.invert(there) - song.part(part)).max() <= 4 * np.finfo(np.float32).eps * 4
 
 
+@settings(deadline=None)
 @given(samples=arrays, part=st.sampled_from(PARTS))
 def test_minmax_fills_and_never_leaves_its_range(samples: Samples, part: str) -> None:
     song = song_of(samples)
