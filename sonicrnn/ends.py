@@ -72,7 +72,7 @@ def _fade_seconds(last: Floats, rate: int) -> float:
     left = (len(levels) - 1 - np.arange(len(levels))) / _LEVEL_HERTZ  # seconds from the end of each window to the end
     levels, left = levels[:-1], left[:-1]  # where a fade ends all is so faint that rounding decides
     lengths = np.geomspace(SHORTEST_FADE_SECONDS, 1.1 * LONGEST_FADE_SECONDS, 150)
-    lengths = lengths[lengths < 0.6 * left[0]]
+    lengths = lengths[lengths < 0.6 * left[0]] if len(left) else lengths[:0]
     if len(lengths) < 2:
         return 0.0
     fades = np.concatenate([_fades_decibels(left, lengths, bend) for bend in _BENDS], axis=1)  # [time, bends · lengths]

@@ -29,6 +29,7 @@ class GRU(keras.layers.GRU):
             tf.convert_to_tensor(cell.recurrent_kernel),
             tf.convert_to_tensor(cell.bias),
         )
+        outputs.set_shape([sequences.shape[1], sequences.shape[0], cell.units])  # a loop does not know
         return outputs[-1], tf.transpose(outputs, [1, 0, 2]), [outputs[-1]]
 
 
@@ -47,6 +48,8 @@ class LSTM(keras.layers.LSTM):
             tf.convert_to_tensor(cell.recurrent_kernel),
             tf.convert_to_tensor(cell.bias),
         )
+        for made in (outputs, memory):
+            made.set_shape([sequences.shape[1], sequences.shape[0], cell.units])  # a loop does not know
         return outputs[-1], tf.transpose(outputs, [1, 0, 2]), [outputs[-1], memory[-1]]
 
 

@@ -113,6 +113,15 @@ def test_no_gaussian_is_narrower_or_wider_than_the_bounds() -> None:
         np.testing.assert_allclose(log_scales, bound, rtol=1e-6)
 
 
+@pytest.mark.parametrize("head", [MeanSquaredError(3), GaussianMixture(3, 1), GaussianMixture(3, 4)])
+def test_a_moved_prediction_is_the_same_one_further_on(head: MeanSquaredError | GaussianMixture) -> None:
+    parameters = parameters_of(head, 2, 5) if isinstance(head, GaussianMixture) else tf.random.normal([2, 5, 3])
+    by, target = (tf.random.stateless_normal([2, 5, 3], [seed, 1]) for seed in (1, 2))
+    moved = head.moved(parameters, by)
+    np.testing.assert_allclose(head.loss(moved, target + by), head.loss(parameters, target), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(head.mean(moved), head.mean(parameters) + by, atol=1e-5)
+
+
 # Draws ------------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "skip": {"widths": [5, 7, 4], "skip": True},
     "all": {
         "cell": "lstm", "front": [8], "widths": [5, 7, 4], "skip": True, "dropout": 0.4, "input_noise": 0.5,
+        "echo": True,
     },
 }  # fmt: skip
 
@@ -36,6 +37,8 @@ def made(seed: int = 1, learning_rate: float = 0.0, **settings: Any) -> SongMode
     """A small compiled model; at a learning rate of 0 its weights stay as they are."""
     model = SongModel(DIMENSION, ModelSettings(**settings), seed)
     model.build((None, None, DIMENSION))
+    if model.settings.echo:  # which says nothing at first
+        model.echo.set_weights([0.1 * noise(DIMENSION, DIMENSION)])
     optimizer = keras.optimizers.SGD(learning_rate)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer)
@@ -137,9 +140,21 @@ def test_weights_are_those_of_the_seed() -> None:
     kernels = [weight for weight in one.trainable_variables if "kernel" in weight.path]
     assert len(kernels) > 6
     for left, right in zip(one.trainable_variables, other.trainable_variables, strict=True):
-        if "kernel" in left.path:
+        if "kernel" in left.path and "echo" not in left.path:
             assert not np.allclose(left, right)
     assert len({np.asarray(kernel).tobytes() for kernel in kernels}) == len(kernels)
+
+
+def test_the_echo_is_silent_at_first_and_then_goes_straight_to_the_prediction() -> None:
+    silent, plain = SongModel(DIMENSION, ModelSettings(echo=True)), SongModel(DIMENSION, ModelSettings())
+    frames = noise(2, 4, DIMENSION)
+    np.testing.assert_array_equal(silent(frames), plain(frames))
+    silent.echo.set_weights([np.eye(DIMENSION, dtype=np.float32)])
+    moved = silent.head.mean(silent(frames)) - plain.head.mean(plain(frames))
+    np.testing.assert_allclose(moved, frames, atol=1e-5)
+    loud, _ = silent.follow(frames, None, noise=1.0)
+    # (noise as strong as the frames: half of what is heard is to be believed)
+    np.testing.assert_allclose(silent.head.mean(loud) - plain.head.mean(plain(frames)), frames / 2, atol=1e-5)
 
 
 # Saved and loaded -------------------------------------------------------------------------------------------------
