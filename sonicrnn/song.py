@@ -103,6 +103,11 @@ def open_song(settings: SongSettings, report: Callable[[str], None] = print) -> 
     Raises UserError for every way in which the recording or the settings cannot be used.
     """
     cache = cache_folder(settings)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"the cache folder {printable(cache)} cannot be used ({error.strerror})"
+        raise UserError(f"{problem}: name another with song.cache=FOLDER") from None
     paths, refused = _find(settings, cache)
     decoded = decode(paths, settings.sample_rate, cache, report=report)
     whole: Samples = np.load(decoded.path_of_pcm, mmap_mode="r")

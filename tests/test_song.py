@@ -142,6 +142,10 @@ def test_bad_song_ends_in_a_user_error(tmp_path: Path) -> None:
         opened(tmp_path / "gone.wav", tmp_path)
     with pytest.raises(UserError, match="is silent"):
         opened(write(tmp_path / "a.wav", np.zeros(3 * RATE)), tmp_path)
+    with pytest.raises(
+        UserError, match=r"cache folder .*a.wav cannot be used \(File exists\): name another with song.cache"
+    ):
+        opened(tmp_path / "a.wav", tmp_path, cache=str(tmp_path / "a.wav"))
 
 
 @pytest.mark.parametrize(
