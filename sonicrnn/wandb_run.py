@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, float]
 
-# W&B itself may wait for ever for a server that has gone away.
-START_SECONDS = 45.0  # that opening the run may take
+# W&B itself may wait for ever: for a server that has gone away, or, in 0.31, for a service that cannot be started.
+START_SECONDS = 45.0  # that starting the service may take, and opening the run
 GIVE_UP_SECONDS = 5.0  # that W&B may take to write what it has, when it is given up
 FINISH_SECONDS = 60.0  # that uploading may go on after the end; what is not uploaded by then stays in the folder
 
@@ -174,7 +174,7 @@ class WandbRun:
         os.environ["WANDB_ERROR_REPORTING"] = "false"
         import wandb
 
-        known = wandb.setup(wandb.Settings(silent=True)).settings
+        known = within(START_SECONDS, partial(wandb.setup, wandb.Settings(silent=True))).settings
         mode = find_mode(self.settings.wandb.mode, known, self.report)
         if mode == "disabled":
             return
