@@ -2,6 +2,8 @@
 # PYTHON=python3.13 chooses the interpreter (its environment is then .venv-3.13), ARGS="…" adds to a command.
 
 CONFIG ?= configs/gru.yaml
+# Minutes of training of `make fit`.
+MINUTES ?= 3
 WORKERS ?= 2
 
 # The path of the environment's Python, after it was made where it was missing or out of date.
@@ -20,7 +22,7 @@ help: ## show the commands
 	@echo '  python = .venv/bin/python, for all other commands of the README'
 
 fit: ## train on the built-in song and make a page to listen to (own song: ARGS="song.path=my.ogg")
-	@$(RUN) -m sonicrnn.fit $(CONFIG) $(ARGS)
+	@$(RUN) -m sonicrnn.fit $(CONFIG) train.minutes=$(MINUTES) $(ARGS)
 
 test: ## run the fast tests
 	@$(DEV) -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)

@@ -124,7 +124,7 @@ def find_contrast(spectra: np.ndarray, song_mean: np.ndarray, song_power: np.nda
 def _spectral_moments(free_run: FreeRun, windows: Sequence[Samples]) -> tuple[np.ndarray, np.ndarray] | None:
     """Mean log magnitude and log mean power of each bin of the song, [bins]; None for frames that are no spectra."""
     encoding, made = free_run.encoding, free_run.encoding.settings
-    if made.kind != "stft":
+    if made.kind != "stft" or made.parts is not None:  # parts keep their contrast whatever their levels are
         return None
     samples = encoding.normalise(tf.constant(np.stack(windows), tf.float32))
     spectra = (

@@ -49,6 +49,9 @@ class FrameSettings(Section):
     hop: int | None = Field(
         None, ge=1, description="samples; null: the frame itself (waveform), its half (mdct), its quarter (stft)"
     )
+    parts: int | None = Field(
+        None, ge=1, le=1024, description="stft: spectra that all others are sums of, a note or a drum each; null: bins"
+    )
     components: int | None = Field(
         None, ge=1, le=4096, description="stft: principal components of the log magnitudes; null keeps every bin"
     )
@@ -84,9 +87,9 @@ class FrameSettings(Section):
             raise ValueError(f"mdct frames overlap by half: hop must be {length // 2}, not {hop}")
         if self.kind == "stft" and 2 * hop > length:
             raise ValueError(f"hop {hop} must be at most half of frame_length {length} for stft frames")
-        if self.kind != "stft" and (self.components or self.stack > 1):
-            raise ValueError("components and stack are for stft frames alone")
-        figures = (length // 2 + 1) * self.stack * (2 if self.stack > 1 else 1)
+        if self.kind != "stft" and (self.parts or self.components or self.stack > 1):
+            raise ValueError("parts, components and stack are for stft frames alone")
+        figures = (self.parts or length // 2 + 1) * self.stack * (2 if self.stack > 1 else 1)
         if self.components and self.components > figures:
             raise ValueError(f"components {self.components} is more than the {figures} figures of a frame")
         return self
@@ -115,6 +118,12 @@ class ModelSettings(Section):
     )
     widths: list[Annotated[int, Field(ge=1, le=16_384)]] = Field([199, 256], min_length=1, max_length=16)
     skip: bool = Field(False, description="the input goes to all layers, all layers to the head")
+    self_heard: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="half of each batch hears its own predictions, after so many passes; 0 hears the song alone",
+    )
     echo: bool = Field(False, description="the last frame also goes straight to the prediction, through one matrix")
     forget_bias: float = Field(1.0, ge=-10, le=10, description="initial bias of the LSTM's forget gate")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of units dropped between the layers")

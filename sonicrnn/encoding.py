@@ -21,10 +21,15 @@ from sonicrnn import frames
 from sonicrnn.config import FrameSettings
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
+from sonicrnn.parts import activations, find_parts
 from sonicrnn.song import Normaliser
 
 BLOCK_SECONDS = 30
 LEAST_VARIANCE = 1e-8  # of a figure that never moves
+MOST_SPECTRA = 12_000  # that parts are found from, spread over the song
+PART_FLOOR = 0.05  # of a part's root mean square, under its logarithm: 26 dB below it a part is as good as silent
+RIDGE = 300.0  # frames' worth of doubt about what follows from what
+ARRAYS = ("mean", "analysis", "synthesis", "parts", "part_floor", "part_ceiling", "transition")
 MOST_OF_A_SPECTRUM = 192  # principal components of one spectrum that a stack of spectra is made of
 
 
@@ -47,6 +52,10 @@ class Encoding:
         mean: [feature] of the raw frames; None for waveform frames.
         analysis: [feature, dimension] raw to whitened; or [feature], a scale for each.
         synthesis: [dimension, feature] whitened to raw; or [feature].
+        parts: [part, bins] of sum 1; None where spectra stand for themselves.
+        part_floor: [part] added to the activations before their logarithm.
+        part_ceiling: [part] the largest such logarithm in the song.
+        transition: [dimension, dimension], `frame @ transition` is the best linear guess of the next frame.
     """
 
     settings: FrameSettings
@@ -55,6 +64,10 @@ class Encoding:
     mean: np.ndarray | None = None
     analysis: np.ndarray | None = None
     synthesis: np.ndarray | None = None
+    parts: np.ndarray | None = None
+    part_floor: np.ndarray | None = None
+    part_ceiling: np.ndarray | None = None
+    transition: np.ndarray | None = None
 
     @property
     def dimension(self) -> int:
@@ -83,6 +96,14 @@ class Encoding:
         """Samples that two neighbouring frames share: so many lack a neighbour at each end of decoded audio."""
         return self.span - self.step
 
+    @property
+    def ceiling(self) -> np.ndarray | None:
+        """[dimension]: more than this no figure of a frame ever was in the song; None where it is not known."""
+        if self.part_ceiling is None or self.mean is None or self.synthesis is None or self.synthesis.ndim > 1:
+            return None
+        highest = np.tile(self.part_ceiling, len(self.mean) // len(self.part_ceiling))
+        return (highest - self.mean) / self.synthesis if self.spectra == 1 else None
+
     def frame_count(self, samples: int) -> int:
         """Whole frames of the model in so many samples."""
         return frames.frame_count(samples, self.span, self.step)
@@ -103,6 +124,9 @@ class Encoding:
         if made.kind == "mdct":
             return frames.mdct_frames(samples, hop)
         spectra = frames.stft_frames(samples, length, hop)
+        if self.parts is not None:
+            active = activations(frames.magnitude_of(spectra), tf.constant(self.parts))
+            spectra = tf.math.log(active + self.part_floor)
         return frames.lapped(spectra, made.stack) if made.stack > 1 else spectra
 
     def whiten(self, raw: tf.Tensor) -> tf.Tensor:
@@ -134,7 +158,11 @@ class Encoding:
     def spectra_of(self, encoded: tf.Tensor) -> tf.Tensor:
         """The model's STFT frames [batch, time, dimension] -> log magnitudes [batch, spectra, bins]."""
         raw = self.colour(encoded)
-        return frames.unlapped(raw, self.settings.stack) if self.settings.stack > 1 else raw
+        spectra = frames.unlapped(raw, self.settings.stack) if self.settings.stack > 1 else raw
+        if self.parts is None:
+            return spectra
+        active = tf.exp(tf.minimum(spectra, self.part_ceiling)) - self.part_floor
+        return frames.log_magnitude(tf.linalg.matmul(tf.maximum(active, 0.0), self.parts))
 
     def colour(self, encoded: tf.Tensor) -> tf.Tensor:
         """The model's frames -> raw frames: the inverse of `whiten`."""
@@ -146,7 +174,7 @@ class Encoding:
 
     def save(self, folder: Path) -> None:
         """Write `statistics.json` and, for frames with arrays, `projection.npz`."""
-        arrays = {name: getattr(self, name) for name in ("mean", "analysis", "synthesis")}
+        arrays = {name: getattr(self, name) for name in ARRAYS if getattr(self, name) is not None}
         if self.mean is not None:
             with written_beside(folder / "projection.npz") as beside, beside.open("wb") as file:
                 np.savez(file, **arrays)
@@ -179,11 +207,13 @@ class Encoding:
 
 def _read_arrays(file: Path) -> dict[str, np.ndarray]:
     with np.load(file, allow_pickle=False) as stored:
-        return {name: stored[name] for name in ("mean", "analysis", "synthesis")}
+        return {name: stored[name] for name in ARRAYS if name in stored or name in ARRAYS[:3]}
 
 
 def fit_encoding(part: np.ndarray, settings: FrameSettings, sample_rate: int, normaliser: Normaliser) -> Encoding:
     """The encoding of a song whose training part is `part` (float32 [samples]), read in blocks.
+
+    STFT frames with `parts` are logarithms of how loud each part is, scaled part by part.
 
     STFT frames with `components` are projected on that many principal components and whitened; other STFT
     frames and MDCT frames are scaled figure by figure; waveform frames are the normalised samples.
@@ -191,15 +221,58 @@ def fit_encoding(part: np.ndarray, settings: FrameSettings, sample_rate: int, no
     plain = Encoding(settings, sample_rate, normaliser)
     if settings.kind == "waveform":
         return plain
+    if settings.parts is not None:
+        plain = _with_parts(plain, part)
     if settings.components is not None:
-        arrays = _principal_components(plain, part)
-    else:
-        mean, variance = _moments(plain.raw, plain, part, full=False)
-        if settings.kind == "mdct":  # a coefficient's sign has no preference: the power about zero counts
-            mean, variance = np.zeros_like(mean), variance + np.square(mean)
-        scale = np.sqrt(np.maximum(variance, LEAST_VARIANCE))
-        arrays = (mean, 1 / scale, scale)
-    return Encoding(settings, sample_rate, normaliser, *(array.astype(np.float32) for array in arrays))
+        return _with_arrays(plain, *_principal_components(plain, part))
+    mean, variance = _moments(plain.raw, plain, part, full=False)
+    if settings.kind == "mdct":  # a coefficient's sign has no preference: the power about zero counts
+        mean, variance = np.zeros_like(mean), variance + np.square(mean)
+    scale = np.sqrt(np.maximum(variance, LEAST_VARIANCE))
+    made = _with_arrays(plain, mean, 1 / scale, scale)
+    return replace(made, transition=_transition(made, part)) if settings.parts is not None else made
+
+
+def _with_arrays(plain: Encoding, mean: np.ndarray, analysis: np.ndarray, synthesis: np.ndarray) -> Encoding:
+    mean, analysis, synthesis = (array.astype(np.float32) for array in (mean, analysis, synthesis))
+    return replace(plain, mean=mean, analysis=analysis, synthesis=synthesis)
+
+
+def _with_parts(plain: Encoding, part: np.ndarray) -> Encoding:
+    """The parts of the song's spectra, and between which levels they move."""
+    single = replace(plain, settings=plain.settings.model_copy(update={"stack": 1}))
+    graph = tf.function(
+        lambda samples: frames.magnitude_of(single.raw(single.normalise(samples))), reduce_retracing=True
+    )
+    count, wanted = single.frame_count(len(part)), plain.settings.parts or 0
+    if count < wanted:
+        raise UserError(
+            f"frames.parts {wanted} needs as many spectra, and the training part holds {count}: take a longer "
+            "recording or fewer parts"
+        )
+    every = max(1, count // MOST_SPECTRA)
+    magnitudes = np.concatenate([block[::every] for block in encoded_blocks(graph, single, part)])
+    parts = find_parts(magnitudes, wanted)
+    active = np.concatenate([activations(tf.constant(some), tf.constant(parts)).numpy() for some in _cut(magnitudes)])
+    floor = PART_FLOOR * np.sqrt(np.mean(np.square(active), 0)) + 1e-6
+    ceiling = np.log(active + floor).max(0)
+    return replace(plain, parts=parts, part_floor=floor.astype(np.float32), part_ceiling=ceiling.astype(np.float32))
+
+
+def _cut(spectra: np.ndarray, length: int = 4096) -> list[np.ndarray]:
+    return [spectra[start : start + length] for start in range(0, len(spectra), length)]
+
+
+def _transition(encoding: Encoding, part: np.ndarray) -> np.ndarray:
+    """[dimension, dimension]: next frames from the frames before them, by least squares with a ridge."""
+    graph = tf.function(encoding.encode, reduce_retracing=True)
+    size = encoding.dimension
+    lagged, square = np.zeros([size, size]), np.zeros([size, size])
+    for block in encoded_blocks(graph, encoding, part):
+        exact = block.astype(np.float64)
+        lagged += exact[:-1].T @ exact[1:]
+        square += exact[:-1].T @ exact[:-1]
+    return np.linalg.solve(square + RIDGE * np.eye(size), lagged).astype(np.float32)
 
 
 def _principal_components(plain: Encoding, part: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -224,9 +297,7 @@ def _principal_components(plain: Encoding, part: np.ndarray) -> tuple[np.ndarray
 
         offset, covariance = _moments(narrow, plain, part, full=True)
         if components > len(covariance):
-            raise UserError(
-                f"frames.components {components} is more than the {len(covariance)} that can be told apart"
-            )
+            raise UserError(f"frames.components {components} is more than the {len(covariance)} that can be told apart")
         values, outer = _largest(covariance, components)
         # [spectra, inner, component] -> [spectra * bins, component]
         outer = outer.reshape(plain.spectra, -1, components)

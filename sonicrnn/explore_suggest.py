@@ -48,7 +48,7 @@ def suggest(facts: Facts) -> list[Suggestion]:
 def _suggestion(facts: Facts, kind: str, frame: int, hop: int, seconds: float, reasons: tuple[str, str]) -> Suggestion:
     sequence, limits = _steps(facts, hop, seconds)
     # What belongs to stft frames alone would be refused with another kind.
-    plain = () if kind == "stft" else ("frames.components=null", "frames.stack=1")
+    plain = () if kind == "stft" else ("frames.parts=null",)
     lengths = (f"frames.frame_length={frame}", f"frames.hop={hop}", f"data.sequence_length={sequence}")
     return Suggestion(kind, (f"frames.kind={kind}", *plain, *lengths), (*reasons, *limits))
 

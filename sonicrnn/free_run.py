@@ -28,6 +28,8 @@ class FreeRun(tf.Module):
         self.model = model
         self.encoding = encoding
         self.contrast = contrast
+        highest = encoding.ceiling
+        self.ceiling = np.minimum(DRAW_LIMIT, np.float32(DRAW_LIMIT) if highest is None else highest)
 
     @tf.function(reduce_retracing=True)
     def listen(self, prime: tf.Tensor):
@@ -53,7 +55,7 @@ class FreeRun(tf.Module):
 
         def step(index, parameters, states, drawn):
             frame = self.model.head.draw(parameters, temperature, noise[index])
-            frame = tf.clip_by_value(frame, -DRAW_LIMIT, DRAW_LIMIT)
+            frame = tf.clip_by_value(frame, -DRAW_LIMIT, self.ceiling)
             parameters, states = self.model.advance(frame, states)
             return index + 1, parameters, states, drawn.write(index, frame)
 

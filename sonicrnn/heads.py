@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sonicrnn.config import HeadSettings
 
 # The narrowest and widest Gaussian that a head can predict, as logarithms, for frames of unit variance: a narrower one
 # would reward a model that knows single training frames by heart, without bound.
-LOG_SCALE_RANGE = (-4.0, 1.5)
+LOG_SCALE_RANGE = (-2.5, 1.0)
+BEGIN_GAIN = 0.3  # of the first weights, where the head begins with a known spread
 
 
 @keras.saving.register_keras_serializable("sonicrnn")
@@ -37,6 +39,9 @@ class MeanSquaredError(keras.layers.Layer):
     def loss(self, parameters: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """[..., time, dimension] twice -> [..., time]: half the mean squared error."""
         return 0.5 * tf.reduce_mean(tf.square(parameters - target), -1)
+
+    def begin_with(self, scale: np.ndarray) -> None:
+        """Squared error knows no spread: there is nothing to begin with."""
 
     @property
     def noise_size(self) -> int:
@@ -95,6 +100,15 @@ class GaussianMixture(keras.layers.Layer):
         each = -0.5 * tf.square(error) - log_scales - 0.5 * math.log(2 * math.pi)
         together = tf.reduce_logsumexp(tf.nn.log_softmax(logits) + tf.reduce_sum(each, -1), -1)
         return -together / self.dimension
+
+    def begin_with(self, scale: np.ndarray) -> None:
+        """Begin with these standard deviations, [dimension], in every Gaussian, and with nearly equal Gaussians."""
+        low, high = LOG_SCALE_RANGE
+        share = np.clip((np.log(scale) - low) / (high - low), 0.02, 0.98)
+        spreads = np.tile(np.log(share / (1 - share)) - 1.0, self.mixtures)
+        bias = np.concatenate([np.zeros(self.mixtures + len(spreads)), spreads])
+        self.dense.bias.assign(bias.astype(np.float32))
+        self.dense.kernel.assign(BEGIN_GAIN * self.dense.kernel)
 
     @property
     def noise_size(self) -> int:

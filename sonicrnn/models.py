@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sonicrnn.config import ModelSettings
 from sonicrnn.heads import make_head
 from sonicrnn.recurrent import GRU, LSTM
+
+LEAST_UNTOLD = 0.05  # of a figure's variance, however well the last frame seems to tell it
 
 State = list[tf.Tensor]
 
@@ -62,6 +65,11 @@ class SongModel(keras.Model):
         if self.settings.echo:
             self.echo.build((None, None, self.dimension))
         self.built = True
+
+    def begin_with(self, transition: np.ndarray) -> None:
+        """Before any training, predict `frame @ transition`, and be as sure of it as frames of variance 1 allow."""
+        self.echo.kernel.assign(transition)
+        self.head.begin_with(np.sqrt(np.clip(1 - np.square(transition).sum(0), LEAST_UNTOLD, 1.0)))
 
     def call(self, inputs, training=False):
         return self.follow(inputs, None, training)[0]
@@ -141,6 +149,25 @@ class SongModel(keras.Model):
         noise = tf.random.stateless_normal(tf.shape(inputs), seed + tf.constant([1, 0]))
         return inputs + strength * noise, strength
 
+    def self_heard(self, song: tf.Tensor) -> tf.Tensor:
+        """The song's frames [batch, time, dimension], a share of them replaced by the model's own draws in their place.
+
+        What a free run hears is its own draws: the model learns to find back to the song from them. The draws of all
+        steps are made at once, from the song's frames or from the last pass's mixture (Mihaylova and Martins,
+        "Scheduled Sampling for Transformers", 2019). Each sequence has a share of its own, from 0 to 1.
+        """
+        batch, time = tf.shape(song)[0], tf.shape(song)[1]
+        step, mixed = tf.cast(self.optimizer.iterations, tf.int32), song
+        for turn in range(self.settings.self_heard):
+            seeds = [tf.stack([self.seed + 1000 * (turn + 1) + index, step]) for index in range(3)]
+            parameters = tf.reshape(self.follow(mixed, None)[0], [batch * time, -1])
+            noise = tf.random.stateless_normal([batch * time, self.head.noise_size], seeds[0])
+            drawn = tf.reshape(self.head.draw(parameters, tf.ones([batch * time]), noise), tf.shape(song))
+            drawn = tf.concat([song[:, :1], drawn[:, :-1]], 1)
+            share = tf.random.stateless_uniform([batch, 1, 1], seeds[1])
+            mixed = tf.where(tf.random.stateless_uniform([batch, time, 1], seeds[2]) < share, drawn, song)
+        return tf.stop_gradient(mixed)
+
     def keep_average(self, decay: float) -> None:
         """Keep a running average of the weights over the training steps, for when the model is not training."""
         self.decay = decay
@@ -169,9 +196,12 @@ class SongModel(keras.Model):
         the products of a recurrent layer are too small to be shared out one by one.
         """
         inputs, targets = batch[0], batch[1]
-        noise = tf.zeros([tf.shape(inputs)[0], 1, 1])
+        song, noise = inputs, tf.zeros([tf.shape(inputs)[0], 1, 1])
         if self.settings.input_noise:
             inputs, noise = self.disturbed(inputs)
+        if self.settings.self_heard:
+            even = tf.range(tf.shape(inputs)[0])[:, None, None] % 2 == 0  # so that all shares have as many
+            inputs, noise = tf.where(even, self.self_heard(song), inputs), tf.where(even, 0.0, noise)
         states = _shared_out(self._carried_in(batch[2]), self.shares) if self.carried else [None] * self.shares
         shares = zip(*(tf.split(whole, self.shares) for whole in (inputs, targets, noise)), states, strict=True)
         losses, slopes, after = zip(*(self._work_through(*share) for share in shares), strict=True)

@@ -81,18 +81,20 @@ def prepare(run: Run, settings: Settings, song: Song) -> Prepared:
         check_length(settings.data, own, len(samples), part)
         content = f"{song.content_hash} {song.parts[part]} {song.lead_in} {song.fade_out}"
         tables[part] = make_table(samples, own, settings.data, cache, content)
-    model = make_model(settings, encoding.dimension)
+    model = make_model(settings, encoding)
     model.shares = batch_shares(settings.data.batch_size)
     if settings.data.order == "streams":
         model.carry_state(settings.data.batch_size)
     return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model)
 
 
-def make_model(settings: Settings, dimension: int) -> SongModel:
-    """The model with its optimizer, its weights drawn."""
+def make_model(settings: Settings, encoding: Encoding) -> SongModel:
+    """The model with its optimizer, its weights drawn; where it has an echo, that says what is told linearly."""
     made = settings.train
-    model = SongModel(dimension, settings.model, settings.seed)
-    model.build((None, None, dimension))
+    model = SongModel(encoding.dimension, settings.model, settings.seed)
+    model.build((None, None, encoding.dimension))
+    if settings.model.echo and encoding.transition is not None:
+        model.begin_with(encoding.transition)
     optimizer = keras.optimizers.Adam(made.learning_rate, global_clipnorm=made.clip_norm)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=False)

@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "stft, odd hop": {"kind": "stft", "frame_length": 256, "hop": 100},
     "stft, components": {"kind": "stft", "frame_length": 256, "components": 40},
     "stft, stack": {"kind": "stft", "frame_length": 256, "stack": 3},
+    "stft, parts": {"kind": "stft", "frame_length": 256, "parts": 12},
     "stft, stack and components": {"kind": "stft", "frame_length": 256, "stack": 3, "components": 50},
 }
 
@@ -160,6 +161,44 @@ def test_silence_in_some_figure_gives_finite_frames() -> None:
         assert np.all(np.isfinite(frames))
         assert np.abs(frames).max() < 100
         assert np.all(np.isfinite(encoding.decode(tf.constant(frames[None, :50]))))
+
+
+# Parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_frames_of_parts_come_back_as_sums_of_them(part: Samples) -> None:
+    encoding = fitted(part, FrameSettings(kind="stft", frame_length=256, parts=24))
+    plain = Encoding(FrameSettings(kind="stft", frame_length=256), RATE, encoding.normaliser)
+    wanted = np.exp(plain.raw(plain.normalise(tf.constant(part[None])))[0])
+    frames = encoding.encode(tf.constant(part[None]))
+    assert frames.shape[-1] == encoding.dimension == 24
+    got = np.exp(encoding.spectra_of(frames)[0])
+    assert np.sum(np.square(got - wanted)) < 0.03 * np.sum(np.square(wanted))
+
+
+def test_no_figure_of_a_part_lies_above_the_ceiling_and_none_sounds_louder(part: Samples) -> None:
+    encoding = fitted(part, FrameSettings(**KINDS["stft, parts"]))
+    frames = encoded(encoding, part)
+    assert encoding.ceiling is not None
+    np.testing.assert_allclose(frames.max(0), encoding.ceiling, atol=0.05)
+    highest = encoding.spectra_of(tf.constant(encoding.ceiling[None, None]))
+    np.testing.assert_allclose(encoding.spectra_of(tf.constant(encoding.ceiling[None, None] + 3)), highest, atol=1e-5)
+    assert fitted(part, FrameSettings(**KINDS["stft"])).ceiling is None
+
+
+def test_the_transition_is_the_best_linear_guess(part: Samples) -> None:
+    encoding = fitted(part, FrameSettings(**KINDS["stft, parts"]))
+    frames = encoded(encoding, part).astype(np.float64)
+    assert encoding.transition is not None
+    left = np.mean(np.square(frames[1:] - frames[:-1] @ encoding.transition))
+    assert left < 0.8 * np.mean(np.square(frames[1:] - frames[:-1]))
+    best = np.linalg.lstsq(frames[:-1], frames[1:], rcond=None)[0]
+    assert left < 1.05 * np.mean(np.square(frames[1:] - frames[:-1] @ best))
+
+
+def test_more_parts_than_spectra_are_refused(part: Samples) -> None:
+    with pytest.raises(UserError, match="needs as many spectra"):
+        fitted(part[:5000], FrameSettings(kind="stft", frame_length=256, parts=100))
 
 
 # Statistics of the training part alone ----------------------------------------------------------------------------

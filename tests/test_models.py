@@ -23,7 +23,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "skip": {"widths": [5, 7, 4], "skip": True},
     "all": {
         "cell": "lstm", "front": [8], "widths": [5, 7, 4], "skip": True, "dropout": 0.4, "input_noise": 0.5,
-        "echo": True,
+        "echo": True, "self_heard": 2,
     },
 }  # fmt: skip
 
@@ -328,3 +328,29 @@ def test_it_learns_a_sequence_by_heart(name: str) -> None:
     data = tf.data.Dataset.from_tensors((frames[:, :-1], frames[:, 1:])).repeat()
     model.fit(data, steps_per_epoch=60, epochs=1, verbose=0)
     assert float(model.example_loss(frames[:, :-1], frames[:, 1:])) < before - 0.2
+
+
+def test_what_is_heard_of_itself_is_the_song_or_a_draw_in_its_place() -> None:
+    model = made(self_heard=1, widths=[5], head={"kind": "mse"})
+    song = noise(64, 20, DIMENSION)
+    heard = model.self_heard(tf.constant(song)).numpy()
+    drawn = np.concatenate([song[:, :1], model(song).numpy()[:, :-1]], 1)
+    own = np.all(np.abs(heard - drawn) < 1e-5, -1)
+    of_song = np.all(heard == song, -1)
+    assert np.all(own | of_song)
+    assert np.all(of_song[:, 0])
+    shares = own[:, 1:].mean(1)
+    assert shares.min() < 0.2 < 0.8 < shares.max()  # each sequence has its own
+    assert 0.4 < shares.mean() < 0.6
+
+
+def test_a_model_begins_with_what_is_told_linearly() -> None:
+    model = SongModel(DIMENSION, ModelSettings(echo=True, head={"kind": "mixture", "mixtures": 3}))
+    model.build((None, None, DIMENSION))
+    transition = 0.9 * np.eye(DIMENSION, dtype=np.float32)
+    model.begin_with(transition)
+    frames = noise(4, 30, DIMENSION)
+    parameters = model(frames)
+    assert np.mean(np.square(model.head.mean(parameters) - 0.9 * frames)) < 0.1
+    _, _, scales = model.head.split(parameters)
+    assert np.median(np.exp(scales)) == pytest.approx(np.sqrt(1 - 0.81), rel=0.2)
