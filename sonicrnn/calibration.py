@@ -22,6 +22,7 @@ from sonicrnn.distances import NAMES, Likeness, Stretch, distances, likeness, lo
 from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration
+from sonicrnn.leveller import usual_level
 from sonicrnn.levels import Samples
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
@@ -64,7 +65,8 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     gain = 10 ** (float(np.clip(-best.figures["level"], -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
     arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
     rows = [trial.row() for trial in tried]
-    return Calibration(best.temperature, gain, arrays.centre.tolist(), arrays.factor.tolist(), rows)
+    level = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
+    return Calibration(best.temperature, gain, level, arrays.centre.tolist(), arrays.factor.tolist(), rows)
 
 
 @dataclass(frozen=True, eq=False)

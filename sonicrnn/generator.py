@@ -16,12 +16,14 @@ from sonicrnn.config import Settings
 from sonicrnn.devices import be_quiet
 from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.errors import UserError
-from sonicrnn.files import write_json
+from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun, Sounding, limited
+from sonicrnn.leveller import Leveller
 from sonicrnn.models import SongModel
 from sonicrnn.run import Run
 from sonicrnn.song import Song, open_song
 
+KEPT_PRIMES = 16  # in a run folder, so that it generates without the song
 BLOCK_SECONDS = 20.0  # of audio made at once: what a piece of any length needs in memory
 
 
@@ -49,12 +51,14 @@ class Calibration:
     Attributes:
         temperature: of the draws.
         gain: factor of the samples.
+        level: that the song usually has, dB re full scale as of `leveller.usual_level`; None where it is not known.
         centre, contrast: of the log magnitudes, [bins], see `encoding.Contrast`; empty for frames without any.
         tried: a row of figures for each temperature.
     """
 
     temperature: float = 1.0
     gain: float = 1.0
+    level: float | None = None
     centre: Sequence[float] = ()
     contrast: Sequence[float] = ()
     tried: Sequence[Mapping[str, float]] = ()
@@ -133,6 +137,8 @@ class Generator:
         )
         parameters, states = run.listen(prime)
         sounding = Sounding(run, prime, primes)
+        level = self.calibration.level
+        leveller = None if level is None else Leveller(level, encoding.sample_rate, len(primes))
         step, made, per_block = 0, 0, max(1, round(block_seconds * encoding.sample_rate / encoding.step))
         while made < wanted:
             count = min(per_block, -(-(wanted - made + sounding.pending) // encoding.step))
@@ -145,7 +151,8 @@ class Generator:
                 tf.constant(seeds, tf.int32),
             )
             step += count
-            block = limited(self._sound(sounding.add(frames)) * np.float32(self.calibration.gain))[:, : wanted - made]
+            block = self._sound(sounding.add(frames)) * np.float32(self.calibration.gain)
+            block = limited(leveller.add(block) if leveller else block)[:, : wanted - made]
             made += block.shape[1]
             if block.shape[1]:
                 yield block
@@ -182,8 +189,12 @@ class RunGenerator(Generator):
     def primes(self, part: str, seeds: Sequence[int], at: float | None = None) -> np.ndarray:
         """One prime for each seed, [pieces, samples]: `prime_seconds` of a part, at a place that the seed draws.
 
-        Raises UserError when `at`, in seconds from the start of the part, lies outside of it.
+        Those of the validation part are in the run folder: the song's own files are not asked for. Raises UserError
+        when `at`, in seconds from the start of the part, lies outside of it.
         """
+        if part == "validation" and at is None and self.run.primes.is_file():
+            kept = np.load(self.run.primes, allow_pickle=False)
+            return kept[[np.random.default_rng([seed, 5]).integers(len(kept)) for seed in seeds]]
         samples, rate = self.song.part(part), self.song.sample_rate
         length = min(len(samples), round(self.settings.generate.prime_seconds * rate))
         if at is None:
@@ -196,3 +207,12 @@ class RunGenerator(Generator):
                 f"from 0 to {(len(samples) - length) / rate:.1f} s"
             )
         return np.stack([samples[start : start + length] for start in starts])
+
+
+def keep_primes(run: Run, song: Song, settings: Settings) -> None:
+    """Keep primes of the validation part, spread evenly over it, in the run folder."""
+    part = song.part("validation")
+    length = min(len(part), round(settings.generate.prime_seconds * song.sample_rate))
+    starts = np.unique(np.linspace(0, len(part) - length, KEPT_PRIMES).astype(int))
+    with written_beside(run.primes) as beside, beside.open("wb") as file:
+        np.save(file, np.stack([part[start : start + length] for start in starts]).astype(np.float32))

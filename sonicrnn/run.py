@@ -60,6 +60,10 @@ class Run:
         return self.folder / "calibration.json"
 
     @property
+    def primes(self) -> Path:
+        return self.folder / "primes.npy"
+
+    @property
     def scores(self) -> Path:
         return self.folder / "scores.json"
 

@@ -23,7 +23,7 @@ from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
-from sonicrnn.generator import Calibration, Generator
+from sonicrnn.generator import Calibration, Generator, keep_primes
 from sonicrnn.models import SongModel
 from sonicrnn.pipeline import Table, check_length, make_table, training_data, validation_data
 from sonicrnn.run import Run, enter, run_name
@@ -141,6 +141,7 @@ def finish(prepared: Prepared, progress: Progress, report: Report) -> None:
     model.set_weights(load_weights(run.kept))
     with written_beside(run.model) as beside:
         model.save(beside)
+    keep_primes(run, prepared.song, prepared.settings)
     best = f"lowest validation loss {progress.best_loss:.3f} after epoch {progress.best_epoch}"
     report(f"{best}; looking for the temperature and the level")
     calibrate(FreeRun(model, prepared.encoding), prepared.song, prepared.settings).save(run.calibration)

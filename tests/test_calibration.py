@@ -49,7 +49,7 @@ def test_contrast_stays_within_its_range(song: np.ndarray) -> None:
 
 
 def test_a_run_keeps_its_calibration(tmp_path: Path) -> None:
-    kept = Calibration(0.9, 1.25, [0.5, -1.0], [1.1, 1.2], [{"temperature": 0.9, "unlikeness": 1.0}])
+    kept = Calibration(0.9, 1.25, -18.0, [0.5, -1.0], [1.1, 1.2], [{"temperature": 0.9, "unlikeness": 1.0}])
     kept.save(tmp_path / "calibration.json")
     loaded = Calibration.load(tmp_path / "calibration.json")
     assert loaded == kept

@@ -147,7 +147,7 @@ def test_a_really_trained_run_is_measured(
     song = tmp_path / "tune.wav"
     write_audio(song, longer_song, RATE)
     tiny: list[Any] = [
-        *("frames.components=12", "frames.phase_steps=4", "data.sequence_length=16", "data.batch_size=4"),
+        *("frames.parts=12", "frames.phase_steps=4", "data.sequence_length=16", "data.batch_size=4"),
         *("model.front=[16]", "model.widths=[16]", "model.head.mixtures=2", "train.minutes=null", "train.epochs=1"),
         *("train.epoch_steps=5", "train.audio_seconds=1", "generate.prime_seconds=1", "wandb.mode=disabled"),
     ]
