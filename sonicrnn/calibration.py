@@ -126,8 +126,8 @@ def find_contrast(spectra: np.ndarray, song_mean: np.ndarray, song_power: np.nda
 def _spectral_moments(free_run: FreeRun, windows: Sequence[Samples]) -> tuple[np.ndarray, np.ndarray] | None:
     """Mean log magnitude and log mean power of each bin of the song, [bins]; None for frames that are no spectra."""
     encoding, made = free_run.encoding, free_run.encoding.settings
-    if made.kind != "stft" or made.parts is not None:  # parts keep their contrast whatever their levels are
-        return None
+    if made.kind != "stft" or made.parts is not None or free_run.recall:
+        return None  # parts keep their contrast whatever their levels are, and the song's own spectra have it
     samples = encoding.normalise(tf.constant(np.stack(windows), tf.float32))
     spectra = (
         frames.stft_frames(samples, made.frame_length, made.hop_length).numpy().reshape(-1, made.frame_length // 2 + 1)
@@ -201,8 +201,11 @@ def _frames(free_run: FreeRun, song: Song, settings: Settings, temperatures: Seq
 def _audio(free_run: FreeRun, drawn: tf.Tensor, contrast: Contrast | None) -> np.ndarray:
     """[pieces, samples] of what was drawn, without its edges and the song's offset."""
     encoding = free_run.encoding
-    arrays = (contrast.centre, contrast.factor) if contrast else (0.0, 1.0)
-    samples = _decode(encoding, drawn, *map(tf.constant, arrays)).numpy() - np.float32(encoding.normaliser.offset)
+    if contrast is None:
+        decoded = free_run.decode(drawn)
+    else:
+        decoded = _decode(encoding, drawn, tf.constant(contrast.centre), tf.constant(contrast.factor))
+    samples = decoded.numpy() - np.float32(encoding.normaliser.offset)
     return samples[:, encoding.overlap : samples.shape[1] - encoding.overlap]
 
 

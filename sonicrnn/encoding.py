@@ -123,11 +123,15 @@ class Encoding:
             return frames.waveform_frames(samples, length, hop)
         if made.kind == "mdct":
             return frames.mdct_frames(samples, hop)
-        spectra = frames.stft_frames(samples, length, hop)
+        spectra = self.log_magnitudes(samples)
         if self.parts is not None:
             active = activations(frames.magnitude_of(spectra), tf.constant(self.parts))
             spectra = tf.math.log(active + self.part_floor)
         return frames.lapped(spectra, made.stack) if made.stack > 1 else spectra
+
+    def log_magnitudes(self, samples: tf.Tensor) -> tf.Tensor:
+        """STFT frames alone: normalised samples [batch, samples] -> [batch, spectra, bins]."""
+        return frames.stft_frames(samples, self.settings.frame_length, self.settings.hop_length)
 
     def whiten(self, raw: tf.Tensor) -> tf.Tensor:
         """Raw frames -> the model's frames."""
@@ -143,16 +147,30 @@ class Encoding:
         first frames go on from, and `contrast` is applied to the log magnitudes.
         """
         made, hop = self.settings, self.settings.hop_length
-        if made.kind == "waveform":
-            samples = frames.waveform_samples(encoded, hop)
-        elif made.kind == "mdct":
-            samples = frames.mdct_samples(self.colour(encoded))
-        else:
+        if made.kind == "stft":
             spectra = self.spectra_of(encoded)
             if contrast is not None:
                 spectra = contrast.centre + contrast.factor * (spectra - contrast.centre)
-            known = None if known is None else self.normalise(known)
-            samples = frames.stft_samples(spectra, made.frame_length, hop, made.phase_steps, known)
+            return self.sound(spectra, known)
+        if made.kind == "waveform":
+            samples = frames.waveform_samples(encoded, hop)
+        else:
+            samples = frames.mdct_samples(self.colour(encoded))
+        return self.denormalise(samples)
+
+    def sound(self, spectra: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
+        """Log magnitudes [batch, spectra, bins] of normalised samples -> [batch, samples] at full scale 1.
+
+        `known`, [batch, samples] at full scale 1, is audio that the first spectra go on from.
+        """
+        made = self.settings
+        known = None if known is None else self.normalise(known)
+        return self.denormalise(
+            frames.stft_samples(spectra, made.frame_length, made.hop_length, made.phase_steps, known)
+        )
+
+    def denormalise(self, samples: tf.Tensor) -> tf.Tensor:
+        """The inverse of `normalise`."""
         return samples * self.normaliser.scale + self.normaliser.offset
 
     def spectra_of(self, encoded: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn.encoding import Contrast, Encoding
+from sonicrnn.heads import uniform_of
 from sonicrnn.models import SongModel
+from sonicrnn.recall import Recall
 
 # A figure of a drawn frame lies at most this many standard deviations out: one wild draw could otherwise throw the free
 # run where no training frame ever was.
@@ -21,13 +23,19 @@ LIMIT, CEILING = 0.85, 0.98  # of full scale: samples over the limit are bent to
 
 
 class FreeRun(tf.Module):
-    """The free run of one model as graphs."""
+    """The free run of one model as graphs.
 
-    def __init__(self, model: SongModel, encoding: Encoding, contrast: Contrast | None = None):
+    With `recall` every draw is heard through the nearest frame of the song.
+    """
+
+    def __init__(
+        self, model: SongModel, encoding: Encoding, contrast: Contrast | None = None, recall: Recall | None = None
+    ):
         super().__init__()
         self.model = model
         self.encoding = encoding
         self.contrast = contrast
+        self.recall = recall
         highest = encoding.ceiling
         self.ceiling = np.minimum(DRAW_LIMIT, np.float32(DRAW_LIMIT) if highest is None else highest)
 
@@ -35,7 +43,8 @@ class FreeRun(tf.Module):
     def listen(self, prime: tf.Tensor):
         """Encoded prime [pieces, time, dimension] -> parameters of the next frame [pieces, parameter] and the state."""
         parameters, states = self.model.follow(prime, None)
-        return parameters[:, -1], states
+        recalled = self.recall.begin(tf.shape(prime)[0]) if self.recall else ()
+        return parameters[:, -1], (states, recalled)
 
     @tf.function(reduce_retracing=True)
     def draw(self, parameters, states, first_step, count, temperature, seeds):
@@ -54,10 +63,13 @@ class FreeRun(tf.Module):
         noise = self._noise(first_step, count, seeds)
 
         def step(index, parameters, states, drawn):
-            frame = self.model.head.draw(parameters, temperature, noise[index])
+            frame = self.model.head.draw(parameters, temperature, noise[index, :, : self.model.head.noise_size])
             frame = tf.clip_by_value(frame, -DRAW_LIMIT, self.ceiling)
+            states, recalled = states
+            if self.recall:
+                frame, recalled = self.recall.choose(frame, recalled, uniform_of(noise[index, :, -1]))
             parameters, states = self.model.advance(frame, states)
-            return index + 1, parameters, states, drawn.write(index, frame)
+            return index + 1, parameters, (states, recalled), drawn.write(index, frame)
 
         drawn = tf.TensorArray(tf.float32, count, element_shape=[None, self.model.dimension])
         _, parameters, states, drawn = tf.while_loop(
@@ -69,7 +81,7 @@ class FreeRun(tf.Module):
 
     def _noise(self, first_step, count, seeds):
         """Standard normal noise [count, pieces, noise_size]: that of a step is the same wherever a block begins."""
-        first, size = first_step // NOISE_BLOCK, self.model.head.noise_size
+        first, size = first_step // NOISE_BLOCK, self.model.head.noise_size + (1 if self.recall else 0)
         blocks = (first_step + count - 1) // NOISE_BLOCK - first + 1
 
         def of_piece(seed):
@@ -92,17 +104,24 @@ class FreeRun(tf.Module):
     @tf.function(reduce_retracing=True)
     def decode(self, frames):
         """Encoded frames -> [pieces, samples], edges included."""
-        return self.encoding.decode(frames, None, self.contrast)
-
-    @tf.function(reduce_retracing=True)
-    def reconstruct(self, samples):
-        """[pieces, samples] through the frames and back, edges included."""
-        return self.encoding.decode(self.encoding.encode(samples))
+        return self._sound(frames, None)
 
     @tf.function(reduce_retracing=True)
     def decode_after(self, frames, known):
         """Encoded frames -> [pieces, samples], edges included; the first go on from the audio `known`."""
+        return self._sound(frames, known)
+
+    def _sound(self, frames, known):
+        if self.recall:
+            return self.encoding.sound(self.recall.spectra_of(frames), known)
         return self.encoding.decode(frames, known, self.contrast)
+
+    @tf.function(reduce_retracing=True)
+    def reconstruct(self, samples):
+        """[pieces, samples] through the frames, or the spectra that are recalled, and back, edges included."""
+        if self.recall:
+            return self.encoding.sound(self.encoding.log_magnitudes(self.encoding.normalise(samples)))
+        return self.encoding.decode(self.encoding.encode(samples))
 
 
 def limited(samples: np.ndarray) -> np.ndarray:

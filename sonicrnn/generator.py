@@ -20,6 +20,7 @@ from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun, Sounding, limited
 from sonicrnn.leveller import Leveller
 from sonicrnn.models import SongModel
+from sonicrnn.recall import Recall
 from sonicrnn.run import Run
 from sonicrnn.song import Song, open_song
 
@@ -40,7 +41,8 @@ def load_generator(folder: str | Path) -> RunGenerator:
     calibration = Calibration.load(run.calibration)
     if settings.generate.temperature != "auto":
         calibration = replace(calibration, temperature=settings.generate.temperature)
-    free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral())
+    recall = Recall.load(run.recall) if settings.frames.recall else None
+    free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral(), recall)
     return RunGenerator(free_run, calibration, run, settings)
 
 

@@ -118,8 +118,8 @@ class GaussianMixture(keras.layers.Layer):
     def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """[batch, parameter], temperature [batch], standard normal noise [batch, noise_size] -> [batch, dimension]."""
         logits, means, log_scales = self.split(parameters)
-        uniform = 0.5 * tf.math.erfc(-noise[:, : self.mixtures] / math.sqrt(2))
-        gumbel = -tf.math.log(-tf.math.log(tf.clip_by_value(uniform, 1e-7, 1 - 1e-7)))
+        uniform = tf.clip_by_value(uniform_of(noise[:, : self.mixtures]), 1e-7, 1 - 1e-7)
+        gumbel = -tf.math.log(-tf.math.log(uniform))
         chosen = tf.argmax(logits + temperature[:, None] * gumbel, -1)  # a draw from softmax(logits / temperature)
         mean = tf.gather(means, chosen, batch_dims=1)
         scale = tf.exp(tf.gather(log_scales, chosen, batch_dims=1))
@@ -138,6 +138,11 @@ class GaussianMixture(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "dimension": self.dimension, "mixtures": self.mixtures}
+
+
+def uniform_of(noise: tf.Tensor) -> tf.Tensor:
+    """Standard normal numbers -> as many that are uniform from 0 to 1."""
+    return 0.5 * tf.math.erfc(-noise / math.sqrt(2))
 
 
 Head = MeanSquaredError | GaussianMixture

@@ -64,6 +64,10 @@ class Run:
         return self.folder / "primes.npy"
 
     @property
+    def recall(self) -> Path:
+        return self.folder / "recall.npz"
+
+    @property
     def scores(self) -> Path:
         return self.folder / "scores.json"
 

@@ -26,6 +26,7 @@ from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration, Generator, keep_primes
 from sonicrnn.models import SongModel
 from sonicrnn.pipeline import Table, check_length, make_table, training_data, validation_data
+from sonicrnn.recall import Recall, make_recall
 from sonicrnn.run import Run, enter, run_name
 from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, open_song, part_statistics
 from sonicrnn.wandb_log import WandbLog, validation_example
@@ -44,6 +45,7 @@ class Prepared:
     training: Table
     validation: Table
     model: SongModel
+    recall: Recall | None
 
 
 def fit(settings: Settings, config_stem: str = "run", fresh: bool = False, report: Report = print) -> Run:
@@ -85,7 +87,10 @@ def prepare(run: Run, settings: Settings, song: Song) -> Prepared:
     model.shares = batch_shares(settings.data.batch_size)
     if settings.data.order == "streams":
         model.carry_state(settings.data.batch_size)
-    return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model)
+    recall = None
+    if settings.frames.recall:
+        recall = make_recall(tables["training"].rows, song.part("training"), encoding)
+    return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model, recall)
 
 
 def make_model(settings: Settings, encoding: Encoding) -> SongModel:
@@ -144,7 +149,10 @@ def finish(prepared: Prepared, progress: Progress, report: Report) -> None:
     keep_primes(run, prepared.song, prepared.settings)
     best = f"lowest validation loss {progress.best_loss:.3f} after epoch {progress.best_epoch}"
     report(f"{best}; looking for the temperature and the level")
-    calibrate(FreeRun(model, prepared.encoding), prepared.song, prepared.settings).save(run.calibration)
+    if prepared.recall:
+        prepared.recall.save(run.recall)
+    free_run = FreeRun(model, prepared.encoding, recall=prepared.recall)
+    calibrate(free_run, prepared.song, prepared.settings).save(run.calibration)
     progress.finished = True
     save_checkpoint(run.checkpoint, model, progress)
 
@@ -166,7 +174,7 @@ def _announcement(prepared: Prepared, progress: Progress, pace: Pace) -> str:
 
 def _short_free_run(prepared: Prepared) -> Callable[[float], np.ndarray]:
     """Seconds -> a free run of that length after the start of the validation part."""
-    free_run = FreeRun(prepared.model, prepared.encoding)
+    free_run = FreeRun(prepared.model, prepared.encoding, recall=prepared.recall)
     made, rate = prepared.settings.generate, prepared.encoding.sample_rate
     prime = prepared.song.part("validation")[: round(made.prime_seconds * rate)]
     temperature = 1.0 if made.temperature == "auto" else made.temperature

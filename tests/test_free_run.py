@@ -300,7 +300,7 @@ def test_one_wild_draw_is_held_within_bounds() -> None:
     """Twelve standard deviations out, where the song never was, the next draws would stay there."""
     model = Player(np.full([50, 200], 12.0, np.float32))
     run = FreeRun(model, plain("waveform"))  # type: ignore[arg-type]
-    frames, _, _ = run.draw(tf.fill([1, 200], -12.0), [[tf.constant([0])]], 0, 3, tf.ones([1]), tf.constant([1]))
+    frames, _, _ = run.draw(tf.fill([1, 200], -12.0), ([[tf.constant([0])]], ()), 0, 3, tf.ones([1]), tf.constant([1]))
     np.testing.assert_array_equal(frames[0, :, 0], [-DRAW_LIMIT, DRAW_LIMIT, DRAW_LIMIT])
 
 

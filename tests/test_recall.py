@@ -1,0 +1,176 @@
+"""Recall: draws are heard through the song's own frames, in another order than the song's, and go on across blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+
+from sonicrnn import frames, recall
+from sonicrnn.config import FrameSettings, ModelSettings
+from sonicrnn.encoding import Encoding, fit_encoding
+from sonicrnn.errors import UserError
+from sonicrnn.free_run import FreeRun
+from sonicrnn.generator import Calibration, Generator
+from sonicrnn.models import SongModel
+from sonicrnn.recall import FOLLOW_SECONDS, Recall, make_recall
+from sonicrnn.song import Normaliser
+
+RATE = 16_000
+STEP_SECONDS = 0.05
+Samples = npt.NDArray[np.float32]
+
+
+def of_units(units: Samples, begins: tuple[int, ...] = (0,)) -> Recall:
+    starts = np.isin(np.arange(len(units)), begins)
+    return Recall(units, starts, units.astype(np.float16), STEP_SECONDS)
+
+
+def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
+    """The units chosen for draws [time, dimension] of one piece."""
+    state, chosen = made.begin(tf.constant(1)), []
+    for draw in drawn:
+        _, state = made.choose(tf.constant(draw[None]), state, tf.constant([uniform]))
+        chosen.append(int(state[0][0]))
+    return chosen
+
+
+@pytest.fixture
+def units() -> Samples:
+    return np.random.default_rng(2).standard_normal([400, 12]).astype(np.float32)
+
+
+def test_the_nearest_frame_takes_the_place_of_a_draw(units: Samples) -> None:
+    made = of_units(units)
+    wanted = [7, 300, 120]
+    drawn = units[wanted] + 0.2
+    assert walk(made, drawn) == wanted
+    frame, _ = made.choose(tf.constant(drawn[:1]), made.begin(tf.constant(1)), tf.constant([0.5]))
+    np.testing.assert_array_equal(frame[0], units[7])
+
+
+def test_of_two_frames_as_near_the_songs_next_one_is_chosen(units: Samples) -> None:
+    units[200] = units[51]
+    draws = np.stack([units[50] + 0.2, units[51] + 0.2, units[50] + 0.2])
+    assert walk(of_units(units), draws[:2]) == [50, 51]
+    # Where another passage begins at the next frame, the song's order says nothing of it.
+    assert walk(of_units(units, (0, 51)), draws[:2])[1] == 200
+
+
+def test_the_songs_own_order_is_followed_for_moments_only(units: Samples) -> None:
+    """Even where every draw asks for the song itself, another passage is taken up before a second is over."""
+    ring = np.concatenate([units[:40], units[:40] + 0.3])  # a second telling of the same, a little different
+    drawn = np.concatenate([ring[:40] + 0.01] * 3)
+    chosen = np.array(walk(of_units(ring, (0, 40)), drawn, uniform=0.2))
+    jumps = np.flatnonzero(np.diff(chosen) != 1)
+    longest = np.diff(np.concatenate([[0], jumps + 1, [len(chosen)]])).max()
+    assert longest * STEP_SECONDS < 1.5 * FOLLOW_SECONDS[1]
+
+
+def test_what_was_just_heard_stands_back(units: Samples) -> None:
+    units[200:205] = units[50:55] + 0.6
+    drawn = np.concatenate([units[50:55] + 0.29] * 2)
+    first, second = np.split(np.array(walk(of_units(units), drawn, uniform=0.5)), 2)
+    assert list(first) == [50, 51, 52, 53, 54]
+    assert second[0] == 200
+
+
+def test_pieces_side_by_side_do_not_hear_one_another(units: Samples) -> None:
+    made = of_units(units)
+    random = np.random.default_rng(5)
+    drawn = random.standard_normal([20, 3, 12]).astype(np.float32)
+    state, together = made.begin(tf.constant(3)), []
+    for draw in drawn:
+        _, state = made.choose(tf.constant(draw), state, tf.constant([0.1, 0.5, 0.9]))
+        together.append(state[0].numpy())
+    for piece, uniform in enumerate((0.1, 0.5, 0.9)):
+        assert walk(made, drawn[:, piece], uniform) == [int(units[piece]) for units in together]
+
+
+# In a free run --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def music(small_song: Samples) -> Samples:
+    return small_song[: 8 * RATE]
+
+
+@pytest.fixture(scope="module")
+def encoding(music: Samples) -> Encoding:
+    settings = FrameSettings(kind="stft", frame_length=512, hop=128, parts=12, recall=True, phase_steps=8)
+    return fit_encoding(music, settings, RATE, Normaliser(0, float(music.std())))
+
+
+@pytest.fixture(scope="module")
+def made(music: Samples, encoding: Encoding) -> Recall:
+    return make_recall(encoding.encode(tf.constant(music[None]))[0].numpy(), music, encoding)
+
+
+@pytest.fixture(scope="module")
+def generator(encoding: Encoding, made: Recall) -> Generator:
+    model = SongModel(encoding.dimension, ModelSettings.model_validate({"widths": [16]}), 1)
+    model.build((None, None, encoding.dimension))
+    return Generator(FreeRun(model, encoding, recall=made), Calibration())
+
+
+def test_units_are_the_parts_frames_with_their_spectra(music: Samples, encoding: Encoding, made: Recall) -> None:
+    assert len(made.units) == encoding.frame_count(len(music))
+    normal = encoding.normalise(tf.constant(music[None]))
+    expected = frames.stft_frames(normal, 512, 128)[0]
+    np.testing.assert_allclose(made.spectra_of(made.units[None, 5:90])[0], expected[5:90], atol=0.01)
+
+
+def test_a_long_part_is_kept_by_passages_from_its_begin_to_its_end(
+    music: Samples, encoding: Encoding, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(recall, "MOST_UNITS", 300)
+    monkeypatch.setattr(recall, "PASSAGE_SECONDS", 0.8)
+    rows = encoding.encode(tf.constant(music[None]))[0].numpy()
+    made = make_recall(rows, music, encoding)
+    assert 200 <= len(made.units) <= 300
+    starts = np.flatnonzero(made.begins.numpy())
+    assert list(np.diff(starts)) == [100] * (len(starts) - 1)
+    np.testing.assert_array_equal(made.units[:100], rows[:100])
+    np.testing.assert_array_equal(made.units[-100:], rows[-100:])
+    normal = encoding.normalise(tf.constant(music[None]))
+    np.testing.assert_allclose(made.spectra[-100:], frames.stft_frames(normal, 512, 128)[0, -100:], atol=0.01)
+
+
+def test_every_frame_of_a_free_run_is_one_of_the_songs(music: Samples, generator: Generator, made: Recall) -> None:
+    run = generator.free_run
+    parameters, states = run.listen(run.encode(tf.constant(music[None, : 2 * RATE])))
+    drawn, _, _ = run.draw(
+        parameters, states, tf.constant(0), tf.constant(200), tf.constant([1.0]), tf.constant([3], tf.int32)
+    )
+    known = {frame.tobytes() for frame in made.units.numpy()}
+    assert all(frame.tobytes() in known for frame in drawn[0].numpy())
+
+
+def test_blocks_go_on_with_what_was_heard(music: Samples, generator: Generator) -> None:
+    prime = music[None, : 2 * RATE]
+    run = generator.free_run
+    one = [tf.constant([1.0]), tf.constant([3], tf.int32)]
+    parameters, states = run.listen(run.encode(tf.constant(prime)))
+    whole, _, _ = run.draw(parameters, states, tf.constant(0), tf.constant(150), *one)
+    first, parameters, states = run.draw(parameters, states, tf.constant(0), tf.constant(70), *one)
+    second, _, _ = run.draw(parameters, states, tf.constant(70), tf.constant(80), *one)
+    np.testing.assert_array_equal(np.concatenate([first, second], 1), whole)
+    audio = generator.generate(prime, 3.21)
+    assert audio.shape == (1, round(3.21 * RATE))
+    np.testing.assert_array_equal(audio, generator.generate(prime, 3.21))
+
+
+def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) -> None:
+    file = tmp_path / "recall.npz"
+    made.save(file)
+    loaded = Recall.load(file)
+    for name in ("units", "begins", "spectra"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(made, name))
+    assert loaded.step_seconds == made.step_seconds
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match="train the run again"):
+        Recall.load(file)
