@@ -3,7 +3,7 @@
 
 CONFIG ?= configs/gru.yaml
 # Minutes of training of `make fit`.
-MINUTES ?= 3
+MINUTES ?= 2
 WORKERS ?= 2
 
 # The path of the environment's Python, after it was made where it was missing or out of date.
@@ -15,7 +15,7 @@ PACKAGES = $(patsubst %/__init__.py,%,$(wildcard sonicrnn/__init__.py tuner/__in
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help fit test slow browser lint types lock clean
+.PHONY: help fit test slow browser bench lint types lock clean
 
 help: ## show the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ slow: ## run the slow tests: whole runs, kills, the memory that long songs take
 
 browser: ## open the pages in a real Chromium
 	@$(DEV) -m pytest -q -m browser $(ARGS)
+
+bench: ## measure speed and memory (prints Markdown)
+	@$(DEV) -m benchmarks.pipeline $(ARGS)
 
 lint: ## check the style
 	@$(DEV) -m ruff check --quiet . $(ARGS)

@@ -27,9 +27,9 @@ from sonicrnn.levels import Samples
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
 
-TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
-PIECES = 3  # at each temperature, from different primes
-PIECE_SECONDS = 20.0
+TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3)
+PIECES = 4  # at each temperature, from different primes
+PIECE_SECONDS = 30.0
 WINDOWS = 12  # of the song, spread over the training and the validation part
 MOST_GAIN_DB = 9.0
 CONTRAST_RANGE = (0.8, 1.8)
@@ -62,7 +62,8 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
         trials = [_trial(yardstick, free_run, best.temperature, best.drawn, contrast) for contrast in others]
         tried += trials
         best = min([best, *trials], key=_unlikeness_and_flatness)
-    gain = 10 ** (float(np.clip(-best.figures["level"], -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
+    lacking = 0.0 if free_run.recall else -best.figures["level"]  # the song's own spectra have its level
+    gain = 10 ** (float(np.clip(lacking, -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
     arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
     rows = [trial.row() for trial in tried]
     level = usual_level(np.concatenate(yardstick.windows), song.sample_rate)

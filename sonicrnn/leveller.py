@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 HOP_SECONDS = 0.1
 RISE_SECONDS, FALL_SECONDS = 1.5, 8.0
-FREE_DB = 1.5  # either way from the song's level
+FREE_DB = 3.0  # either way from the song's level
 MOST_DB = 15.0
 _LEAST_POWER = 1e-9
 

@@ -21,17 +21,19 @@ from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
 
-FOLLOW_SECONDS = (0.2, 0.9)  # the song's own order is followed for no longer than a time drawn from this range
+FOLLOW_SECONDS = (0.15, 0.5)  # the song's own order is followed for no longer than a time drawn from this range
 LEFT_SECONDS = 0.5  # what comes within this time of a passage that was followed for long enough is barred
 LIKES_NEXT = 0.5  # the song's next frame seems nearer by this share of the nearest frame's distance
-AVOIDS_HEARD = 1.0  # a frame that was just heard seems farther by this share of it
+AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of it
+HELPS_LONELY = 0.5  # share of its neighbours' distance that a frame seems nearer by
+NEIGHBOURS = 32
 LEAST_DISTANCE = 0.3  # of each figure, for these shares: a model that knows the song by heart draws its very frames
-HEARD_SECONDS = 6.0  # how far around a frame its passage counts as heard with it
-FORGET_SECONDS = 40.0  # after which it is as good as new
+HEARD_SECONDS = 4.0  # how far around a frame its passage counts as heard with it
+FORGET_SECONDS = 60.0  # after which it is as good as new
 MOST_UNITS = 20_000
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
 BARRED = 1e9  # a distance beyond all others
-ARRAYS = ("units", "begins", "spectra")
+ARRAYS = ("units", "begins", "spectra", "loneliness")
 
 State = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
@@ -44,13 +46,17 @@ class Recall(tf.Module):
         begins: [unit] bool, where a passage begins: the frame before it in this list is not the one before it in the
             song.
         spectra: [unit, bins] float16, their log magnitudes.
+        loneliness: [unit] float32, as of `loneliness`.
         step_seconds: of one frame.
     """
 
-    def __init__(self, units: np.ndarray, begins: np.ndarray, spectra: np.ndarray, step_seconds: float):
+    def __init__(
+        self, units: np.ndarray, begins: np.ndarray, spectra: np.ndarray, loneliness: np.ndarray, step_seconds: float
+    ):
         super().__init__()
         self.units, self.begins = tf.constant(units, tf.float32), tf.constant(begins, tf.bool)
         self.spectra = tf.constant(spectra, tf.float16)
+        self.loneliness = tf.constant(loneliness, tf.float32)
         self.step_seconds = step_seconds
         self.squares = tf.reduce_sum(tf.square(self.units), 1)  # [unit]
 
@@ -76,6 +82,7 @@ class Recall(tf.Module):
         """
         last, left, heard = state
         far = self._distances(drawn) + tf.reduce_sum(tf.square(drawn), 1, keepdims=True)  # [pieces, unit]
+        far -= HELPS_LONELY * self.loneliness
         scale = tf.maximum(tf.reduce_min(far, 1, keepdims=True), LEAST_DISTANCE * self.units.shape[1])
         place, over = tf.range(len(self.units)), (left == 0)[:, None]
         follows = (place == last[:, None] + 1) & ~self.begins & ~over
@@ -113,8 +120,8 @@ class Recall(tf.Module):
         """Raises UserError for a file that is missing or spoiled."""
         try:
             with np.load(file, allow_pickle=False) as stored:
-                units, begins, spectra = (stored[name] for name in ARRAYS)
-                return cls(units, begins, spectra, float(stored["step_seconds"]))
+                units, begins, spectra, lonely = (stored[name] for name in ARRAYS)
+                return cls(units, begins, spectra, lonely, float(stored["step_seconds"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{file} cannot be read ({error}): train the run again with --fresh") from None
 
@@ -138,4 +145,22 @@ def make_recall(rows: np.ndarray, part: np.ndarray, encoding: Encoding) -> Recal
         graph(tf.constant(part[None, start * hop : start * hop + frames.samples_of(length, size, hop)]))[0].numpy()
         for start in starts
     ]
-    return Recall(units, begins, np.concatenate(spectra).astype(np.float16), step_seconds)
+    return Recall(units, begins, np.concatenate(spectra).astype(np.float16), loneliness(units), step_seconds)
+
+
+def loneliness(units: np.ndarray) -> np.ndarray:
+    """How far each unit is from those most like it: the mean squared distance of its nearest neighbours, [unit].
+
+    In many dimensions the frames near the middle of all are the nearest to almost any draw, and loud or noisy ones to
+    none; allowing for this gives each its turn (hubness: Radovanović et al. 2010; the correction: Conneau et al., "Word
+    Translation Without Parallel Data", 2018).
+    """
+    squares = np.square(units).sum(1)
+    count = min(NEIGHBOURS, len(units))
+    found = []
+    for start in range(0, len(units), 512):
+        block = units[start : start + 512]
+        far = squares - 2 * block @ units.T
+        nearest = np.partition(far, count - 1, 1)[:, :count]
+        found.append(nearest.mean(1) + squares[start : start + 512])
+    return np.concatenate(found).astype(np.float32)

@@ -17,7 +17,7 @@ from sonicrnn.errors import UserError
 from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration, Generator
 from sonicrnn.models import SongModel
-from sonicrnn.recall import FOLLOW_SECONDS, Recall, make_recall
+from sonicrnn.recall import ARRAYS, FOLLOW_SECONDS, Recall, loneliness, make_recall
 from sonicrnn.song import Normaliser
 
 RATE = 16_000
@@ -27,7 +27,7 @@ Samples = npt.NDArray[np.float32]
 
 def of_units(units: Samples, begins: tuple[int, ...] = (0,)) -> Recall:
     starts = np.isin(np.arange(len(units)), begins)
-    return Recall(units, starts, units.astype(np.float16), STEP_SECONDS)
+    return Recall(units, starts, units.astype(np.float16), np.zeros(len(units)), STEP_SECONDS)
 
 
 def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
@@ -89,6 +89,23 @@ def test_pieces_side_by_side_do_not_hear_one_another(units: Samples) -> None:
         together.append(state[0].numpy())
     for piece, uniform in enumerate((0.1, 0.5, 0.9)):
         assert walk(made, drawn[:, piece], uniform) == [int(units[piece]) for units in together]
+
+
+def test_frames_that_are_unlike_all_others_are_lonely_and_get_their_turn(units: Samples) -> None:
+    units[:200] *= 0.1
+    lonely = loneliness(units)
+    assert lonely[200:].min() > 5 * lonely[:200].max()
+    halfway = 0.45 * units[300:301]
+    plain = walk(of_units(units), halfway)[0]
+    helped = Recall(units, np.arange(400) == 0, units.astype(np.float16), lonely, STEP_SECONDS)
+    assert plain < 200
+    assert walk(helped, halfway) == [300]
+
+
+def test_loneliness_is_the_mean_distance_of_the_nearest(units: Samples) -> None:
+    far = np.square(units[:, None] - units[None]).sum(-1)
+    expected = np.sort(far, 1)[:, : recall.NEIGHBOURS].mean(1)
+    np.testing.assert_allclose(loneliness(units), expected, rtol=1e-4)
 
 
 # In a free run --------------------------------------------------------------------------------------------------
@@ -168,7 +185,7 @@ def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) ->
     file = tmp_path / "recall.npz"
     made.save(file)
     loaded = Recall.load(file)
-    for name in ("units", "begins", "spectra"):
+    for name in ARRAYS:
         np.testing.assert_array_equal(getattr(loaded, name), getattr(made, name))
     assert loaded.step_seconds == made.step_seconds
     file.write_bytes(file.read_bytes()[:1000])

@@ -1,0 +1,143 @@
+"""Does the pipeline keep ahead of the training step, and does its memory stay flat however long the song is?
+
+    python -m benchmarks.pipeline            both tables, about three minutes on two cores
+    python -m benchmarks.pipeline --hours 1  a shorter longest song (ten hours need 2.3 GB on the disk for a while)
+
+Delivered: frames a second that the tf.data pipeline hands out when nobody works on them. Consumed: frames a second that
+the training step takes when its batch is already there. Both are medians of blocks of steps, taken in turn. Memory is
+what the process holds of its own (RssAnon) beside the song, which is mapped from the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+ROUNDS = 5
+RATE = 16_000
+MEMORY_MINUTES = (10, 60)  # and the longest song
+MEMORY_STEPS = 200
+MODELS = {
+    "gru.yaml": ["configs/gru.yaml"],
+    "seeds: waveform 1000 × 50": [
+        "configs/gru.yaml",
+        "frames={kind: waveform, frame_length: 1000}",
+        "data={sequence_length: 50, shift: 1000, batch_size: 128}",
+        "model={widths: [199, 256], head: {kind: mse}}",
+    ],
+    "seeds: waveform 40 × 100": [
+        "configs/gru.yaml",
+        "frames={kind: waveform, frame_length: 40}",
+        "data={sequence_length: 100, shift: 1000, batch_size: 128}",
+        "model={widths: [199, 256], head: {kind: mse}}",
+    ],
+}
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description="See the module's head.")
+    parser.add_argument("--hours", type=float, default=10.0, help="length of the longest song (default: 10)")
+    parser.add_argument("--memory-of", metavar="FILE", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory_of:
+        print(json.dumps(_memory(Path(options.memory_of))))
+        return
+    print("| model | delivered, frames/s | consumed, frames/s | ratio |\n| --- | --- | --- | --- |")
+    for name, arguments in MODELS.items():
+        delivered, consumed = _speeds(arguments)
+        print(f"| {name} | {delivered:,.0f} | {consumed:,.0f} | {delivered / consumed:.0f} × |", flush=True)
+    print(f"\n| song | memory before, MB | after {MEMORY_STEPS} batches, MB |\n| --- | --- | --- |")
+    for minutes in (*MEMORY_MINUTES, 60 * options.hours):
+        before, after = _memory_in_a_process(minutes)
+        print(f"| {minutes:g} min | {before:.0f} | {after:.0f} |", flush=True)
+
+
+def _speeds(arguments: list[str]) -> tuple[float, float]:
+    """Frames a second delivered and consumed."""
+    import tensorflow as tf
+
+    from sonicrnn.config import load_settings
+    from sonicrnn.devices import batch_shares, be_quiet, give_each_share_a_core
+    from sonicrnn.pipeline import training_data
+    from sonicrnn.run import Run
+    from sonicrnn.song import open_song
+    from sonicrnn.training import prepare
+
+    be_quiet()
+    settings = load_settings(arguments[0], [*arguments[1:], "model.input_noise=0"])
+    give_each_share_a_core(batch_shares(settings.data.batch_size))
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(Run(Path(folder)), settings, open_song(settings.song, report=lambda line: None))
+        frames = settings.data.batch_size * settings.data.sequence_length
+        batches = iter(training_data(prepared.training, settings.seed))
+        fixed = next(batches)
+        train_step = tf.function(prepared.model.train_step)
+        train_step(fixed)
+        speeds: dict[str, list[float]] = {"delivered": [], "consumed": []}
+        for _ in range(ROUNDS):
+            speeds["delivered"].append(frames * _steps_a_second(lambda: next(batches), 40))
+            speeds["consumed"].append(frames * _steps_a_second(lambda: train_step(fixed)["loss"].numpy(), 4))
+    return float(np.median(speeds["delivered"])), float(np.median(speeds["consumed"]))
+
+
+def _steps_a_second(step: Callable[[], object], count: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(count):
+        step()
+    return count / (time.perf_counter() - begin)
+
+
+def _memory_in_a_process(minutes: float) -> tuple[float, float]:
+    """MB before and after, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "song.f32"
+        with file.open("wb") as stream:
+            for block in _noise(round(60 * minutes * RATE)):
+                block.tofile(stream)
+        command = [sys.executable, "-m", "benchmarks.pipeline", "--memory-of", str(file)]
+        made = subprocess.run(command, check=True, capture_output=True, text=True)
+    before, after = json.loads(made.stdout.strip().splitlines()[-1])
+    return before, after
+
+
+def _noise(samples: int, block: int = 1 << 22) -> Iterator[np.ndarray]:
+    random = np.random.default_rng(1)
+    for start in range(0, samples, block):
+        yield random.standard_normal(min(block, samples - start), np.float32)
+
+
+def _memory(file: Path) -> tuple[float, float]:
+    """Of this process before and after some hundred batches of a song that is mapped from the disk."""
+    from sonicrnn.config import DataSettings, FrameSettings
+    from sonicrnn.encoding import Encoding
+    from sonicrnn.pipeline import make_table, training_data
+    from sonicrnn.song import Normaliser
+
+    part = np.memmap(file, np.float32, "r")
+    data = DataSettings(sequence_length=50, shift=1000, batch_size=128)
+    encoding = Encoding(FrameSettings(kind="waveform", frame_length=1000), RATE, Normaliser(0.0, 1.0))
+    batches = iter(training_data(make_table(part, encoding, data, file.parent, "noise"), 1))
+    for _ in range(20):  # buffers that are filled once
+        next(batches)
+    before = _own_megabytes()
+    for _ in range(MEMORY_STEPS):
+        next(batches)
+    return before, _own_megabytes()
+
+
+def _own_megabytes() -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+
+if __name__ == "__main__":
+    main()
