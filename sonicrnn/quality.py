@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from sonicrnn import originality
+from sonicrnn.classifier import second_by_second, told_apart
 from sonicrnn.distances import at_level, distances, stretch
 from sonicrnn.levels import Floats, Samples, clipping, dc_offset, level, level_trend, silence
 from sonicrnn.originality import Nearest, Originality
@@ -97,7 +98,12 @@ def _figures(samples: Samples, song: Yardstick, hop: int | None) -> Figures:
     """All figures but those of originality, of a piece of any length."""
     windows = [_window_figures(one, song) for one in spread(samples, song.window, _PIECE_WINDOWS)]
     stretches = [_distances(one, song) for one in spread(samples, song.stretch, 2 * _PIECE_WINDOWS)]
-    return _whole_figures(samples, song, hop) | _over(windows, _median) | _over(stretches, _mean)
+    told = {"told": told_apart(_seconds(samples, song), song.seconds).share}
+    return _whole_figures(samples, song, hop) | _over(windows, _median) | _over(stretches, _mean) | told
+
+
+def _seconds(samples: Samples, song: Yardstick) -> Floats:
+    return second_by_second(at_level(samples, song.dbfs, _MOST_GAIN_DB), song.rate, song.floor_db)
 
 
 def _slow_figures(window: Samples, song: Yardstick, hop: int | None) -> Figures:
@@ -136,7 +142,10 @@ def _distances(samples: Samples, song: Yardstick) -> Figures:
 
 def _references(song: Yardstick, hop: int | None, frames: Samples | None) -> dict[str, Figures]:
     held_out = _over([_slow_figures(one, song, hop) for one in song.held_out], _median)
-    references = {HELD_OUT: held_out | _over([_distances(one, song) for one in song.held_out_stretches], _median)}
+    told = _over([{"told": told_apart(_seconds(one, song), song.seconds).share} for one in song.held_out], _median)
+    references = {
+        HELD_OUT: held_out | _over([_distances(one, song) for one in song.held_out_stretches], _median) | told
+    }
     if frames is not None:
         references[FRAMES] = _figures(frames, song, hop)
     for name, noises in song.noises.items():

@@ -10,6 +10,7 @@ heard lately stand back, so that neither the song nor the piece itself is repeat
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
 
-FOLLOW_SECONDS = (0.15, 0.5)  # the song's own order is followed for no longer than a time drawn from this range
-LEFT_SECONDS = 0.5  # what comes within this time of a passage that was followed for long enough is barred
+FOLLOW_SECONDS = (0.2, 0.7)  # the song's own order is followed for no longer than a time drawn from this range
+LEFT_SECONDS = 1.0  # what comes within this time of a passage that was followed for long enough is barred
 LIKES_NEXT = 0.5  # the song's next frame seems nearer by this share of the nearest frame's distance
 AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of it
 HELPS_LONELY = 0.5  # share of its neighbours' distance that a frame seems nearer by
 NEIGHBOURS = 32
+FADE_SECONDS = 0.15  # either way from where a passage gives way to another
 LEAST_DISTANCE = 0.3  # of each figure, for these shares: a model that knows the song by heart draws its very frames
 HEARD_SECONDS = 4.0  # how far around a frame its passage counts as heard with it
 FORGET_SECONDS = 60.0  # after which it is as good as new
@@ -99,11 +101,24 @@ class Recall(tf.Module):
         return tf.gather(self.units, unit), (unit, tf.where(followed, left - 1, fresh), heard)
 
     def spectra_of(self, chosen: tf.Tensor) -> tf.Tensor:
-        """Units [pieces, time, dimension] -> their log magnitudes [pieces, time, bins]; of other frames the nearest."""
-        shape = tf.shape(chosen)
+        """Units [pieces, time, dimension] -> log magnitudes [pieces, time, bins]; of other frames the nearest unit's.
+
+        Where one passage gives way to another they are cross-faded, in power: each frame is a mean over what it would
+        be if the song had gone on from, or had led to, the units around it. Inside a passage all of those are one.
+        """
+        pieces, time = tf.shape(chosen)[0], tf.shape(chosen)[1]
         flat = tf.reshape(chosen, [-1, self.units.shape[1]])
-        found = tf.gather(self.spectra, tf.argmin(self._distances(flat), 1))
-        return tf.reshape(tf.cast(found, tf.float32), [shape[0], shape[1], self.spectra.shape[1]])
+        unit = tf.reshape(tf.argmin(self._distances(flat), 1, tf.int32), [pieces, time])
+        reach = round(FADE_SECONDS / self.step_seconds)
+        power, whole = tf.zeros([pieces, time, self.spectra.shape[1]]), 0.0
+        for lag in range(-reach, reach + 1):
+            weight = math.cos(0.5 * math.pi * lag / (reach + 1)) ** 2
+            near = tf.clip_by_value(tf.range(time) + lag, 0, time - 1)
+            told = tf.gather(unit, near, axis=1) - (near - tf.range(time))
+            told = tf.clip_by_value(told, 0, len(self.units) - 1)
+            power += weight * tf.exp(2 * tf.cast(tf.gather(self.spectra, told), tf.float32))
+            whole += weight
+        return 0.5 * tf.math.log(power / whole)
 
     def _distances(self, wanted: tf.Tensor) -> tf.Tensor:
         """[some, dimension] -> [some, unit], squared, but for the wanted frames' own squares."""

@@ -17,7 +17,8 @@ _COLUMNS_A_TABLE = 3  # pieces beside one another
 _LEGEND = f"""\
 song: 10th and 90th percentile of its own windows; {HELD_OUT}: real audio that no model saw; {FRAMES}: real audio
 through the model's frames and back; {WHITE}, {COLOURED}: noise at the song's level, with its spectrum; {COPY}: a
-passage of the training part. (0.00): where a log-mel distance lies between {HELD_OUT} (0) and the nearest noise (1)."""
+passage of the training part. Told: by a classifier, 50 is chance. (0.00): where a log-mel distance lies between
+{HELD_OUT} (0) and the nearest noise (1)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ FIGURES = (
     Figure("speed", "pace", "× the song's", 2),
     Figure("onsets", "note starts", "× the song's", 2),
     Figure("clicks", "clicks at frame borders", "dB"),
+    Figure("told", "seconds told from the song's", "%", 0, 100.0),
     Figure("copied", "copied", "s"),
     Figure("likeness", "nearest passages, likeness", "", 2),
 )

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.fft
 
 from sonicrnn import tempo
+from sonicrnn.classifier import second_by_second
 from sonicrnn.distances import Likeness, at_level, likeness, log_mel_floor, stretch
 from sonicrnn.levels import Floats, Samples, level, level_curve, silence, silence_threshold
 from sonicrnn.rhythm import modulation_spectrum, onset_rate
@@ -43,6 +44,7 @@ class Yardstick:
     paces: tuple[tempo.Pace, ...]  # none when the windows are too short for one
     least_fit: float  # that tells a pace from noise's
     likeness: Likeness
+    seconds: Floats  # of the training windows, as a classifier hears them
 
     @property
     def window(self) -> int:
@@ -66,6 +68,7 @@ def yardstick(shortest_piece: int, training: Samples, held_out: Samples, rate: i
     length = max(min(window, len(held_out) // 2), min(window, round(SHORTEST_STRETCH_SECONDS * rate)))
     windows = spread(training, window, _TRAINING_WINDOWS, 0.5)
     stretches = spread(training, length, min(_TRAINING_STRETCHES, max(1, len(training) // length)))  # do not overlap
+    apart = spread(training, window, min(_TRAINING_STRETCHES, max(1, len(training) // window)))  # do not overlap
     dbfs, floor_db = level(training), log_mel_floor(stretches, rate)
     noises = _noises(windows, rate, dbfs, seed)
     paces = tuple(tempo.pace(one, rate) for one in windows if window >= tempo.SHORTEST_SECONDS * rate)
@@ -85,6 +88,7 @@ def yardstick(shortest_piece: int, training: Samples, held_out: Samples, rate: i
         paces=paces,
         least_fit=_least_fit(paces, [noise for several in noises.values() for noise in several], rate),
         likeness=likeness([stretch(one, rate, dbfs, floor_db) for one in stretches]),
+        seconds=np.concatenate([second_by_second(one, rate, floor_db) for one in apart]),
     )
 
 

@@ -141,6 +141,20 @@ def test_units_are_the_parts_frames_with_their_spectra(music: Samples, encoding:
     np.testing.assert_allclose(made.spectra_of(made.units[None, 5:90])[0], expected[5:90], atol=0.01)
 
 
+def test_passages_are_faded_into_one_another_and_stay_as_they_are_inside(units: Samples) -> None:
+    levels = np.repeat([0.0, 2.0], 200)[:, None].astype(np.float16)  # the second half of the song is louder
+    made = Recall(units, np.arange(400) == 0, levels, np.zeros(400), STEP_SECONDS)
+    order = np.concatenate([np.arange(100, 120), np.arange(300, 320)])
+    heard = made.spectra_of(tf.constant(units[order])[None])[0, :, 0].numpy()
+    reach = round(recall.FADE_SECONDS / STEP_SECONDS)
+    np.testing.assert_allclose(heard[: 20 - reach], 0.0, atol=1e-3)
+    np.testing.assert_allclose(heard[20 + reach :], 2.0, atol=1e-3)
+    power = np.exp(2 * heard)
+    steps = np.diff(power)
+    assert np.all(steps >= -1e-3)
+    assert steps.max() < 0.5 * (power[-1] - power[0])
+
+
 def test_a_long_part_is_kept_by_passages_from_its_begin_to_its_end(
     music: Samples, encoding: Encoding, monkeypatch: Any
 ) -> None:
