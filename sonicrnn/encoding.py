@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import tensorflow as tf
 
 from sonicrnn import frames
 from sonicrnn.config import FrameSettings
+from sonicrnn.devices import cores
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
 from sonicrnn.parts import activations, find_parts
@@ -26,7 +28,8 @@ from sonicrnn.song import Normaliser
 
 BLOCK_SECONDS = 30
 LEAST_VARIANCE = 1e-8  # of a figure that never moves
-MOST_SPECTRA = 12_000  # that parts are found from, spread over the song
+MOST_SPECTRA = 6_000  # that parts are found from, spread over the song
+MOST_BLOCKS = 60  # that statistics of a long song are taken from: half an hour, spread over it
 PART_FLOOR = 0.05  # of a part's root mean square, under its logarithm: 26 dB below it a part is as good as silent
 RIDGE = 300.0  # frames' worth of doubt about what follows from what
 ARRAYS = ("mean", "analysis", "synthesis", "parts", "part_floor", "part_ceiling", "transition")
@@ -268,8 +271,9 @@ def _with_parts(plain: Encoding, part: np.ndarray) -> Encoding:
             f"frames.parts {wanted} needs as many spectra, and the training part holds {count}: take a longer "
             "recording or fewer parts"
         )
-    every = max(1, count // MOST_SPECTRA)
-    magnitudes = np.concatenate([block[::every] for block in encoded_blocks(graph, single, part)])
+    looked_at = min(count, MOST_BLOCKS * BLOCK_SECONDS * single.sample_rate // single.step)
+    every = max(1, looked_at // MOST_SPECTRA)
+    magnitudes = np.concatenate([block[::every] for block in encoded_blocks(graph, single, part, MOST_BLOCKS)])
     parts = find_parts(magnitudes, wanted)
     active = np.concatenate([activations(tf.constant(some), tf.constant(parts)).numpy() for some in _cut(magnitudes)])
     floor = PART_FLOOR * np.sqrt(np.mean(np.square(active), 0)) + 1e-6
@@ -286,7 +290,7 @@ def _transition(encoding: Encoding, part: np.ndarray) -> np.ndarray:
     graph = tf.function(encoding.encode, reduce_retracing=True)
     size = encoding.dimension
     lagged, square = np.zeros([size, size]), np.zeros([size, size])
-    for block in encoded_blocks(graph, encoding, part):
+    for block in encoded_blocks(graph, encoding, part, MOST_BLOCKS):
         exact = block.astype(np.float64)
         lagged += exact[:-1].T @ exact[1:]
         square += exact[:-1].T @ exact[:-1]
@@ -334,15 +338,27 @@ def _largest(covariance: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
 
 
 def encoded_blocks(
-    encode: tf.types.experimental.GenericFunction, encoding: Encoding, part: np.ndarray
+    encode: tf.types.experimental.GenericFunction, encoding: Encoding, part: np.ndarray, most: int | None = None
 ) -> Iterator[np.ndarray]:
-    """`encode` over a part in blocks of equal length, [time, feature] each, in order; the last may be shorter."""
+    """`encode` over a part in blocks of equal length, [time, feature] each, in order; the last may be shorter.
+
+    With `most` no more than so many blocks, spread evenly. Each core works on a block of its own.
+    """
     total, step, span = encoding.frame_count(len(part)), encoding.step, encoding.span
     per_block = max(1, BLOCK_SECONDS * encoding.sample_rate // step)
-    for start in range(0, total, per_block):
+
+    def made(start: int) -> np.ndarray:
         count = min(per_block, total - start)
         block = part[start * step : start * step + (count - 1) * step + span]
-        yield encode(tf.constant(np.ascontiguousarray(block)[None]))[0].numpy()
+        return encode(tf.constant(np.ascontiguousarray(block)[None]))[0].numpy()
+
+    starts = list(range(0, total, per_block))
+    if most is not None and len(starts) > most:
+        starts = [starts[index] for index in np.linspace(0, len(starts) - 1, most).astype(int)]
+    workers = cores()
+    with ThreadPoolExecutor(workers) as pool:
+        for first in range(0, len(starts), 2 * workers):  # so many stand in memory at once
+            yield from pool.map(made, starts[first : first + 2 * workers])
 
 
 def _moments(
@@ -351,7 +367,7 @@ def _moments(
     """Mean and (co)variance of what `make` makes of the normalised samples of a part, summed in float64."""
     graph = tf.function(lambda samples: make(encoding.normalise(samples)), reduce_retracing=True)
     count, total, square = 0, np.zeros(1), np.zeros(1)
-    for block in encoded_blocks(graph, encoding, part):
+    for block in encoded_blocks(graph, encoding, part, MOST_BLOCKS):
         exact = block.astype(np.float64)
         count += len(exact)
         total = total + exact.sum(0)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 LEAST = 1e-6  # of an activation or of a sum of parts
 FIND_STEPS, LISTEN_STEPS = 150, 40  # updates; more of them change the fit by less than 0.1 dB
+FINE_BINS = 256  # of the lowest, each by itself; of the others, four count as one
 TURNS = 10  # updates in one call of a graph
 
 
@@ -30,6 +31,8 @@ def activations(magnitudes: tf.Tensor, parts: tf.Tensor) -> tf.Tensor:
         [..., time, part], positive; their sum is near that of the magnitudes.
     """
     count = parts.shape[0]
+    narrow = _narrowed(magnitudes.shape[-1])
+    magnitudes, parts = tf.linalg.matmul(magnitudes, narrow), tf.linalg.matmul(parts, narrow)
     even = tf.repeat(tf.reduce_sum(magnitudes, -1, keepdims=True) / count, count, -1) + LEAST
     return tf.while_loop(
         lambda step, _: step < LISTEN_STEPS,
@@ -38,6 +41,12 @@ def activations(magnitudes: tf.Tensor, parts: tf.Tensor) -> tf.Tensor:
         maximum_iterations=LISTEN_STEPS,
         parallel_iterations=1,
     )[1]
+
+
+def _narrowed(bins: int) -> np.ndarray:
+    """[bins, fewer]: adds up neighbours where they are many; low notes need every bin, high ones do not."""
+    groups = np.concatenate([np.arange(min(bins, FINE_BINS)), FINE_BINS + np.arange(max(0, bins - FINE_BINS)) // 4])
+    return np.eye(groups[-1] + 1, dtype=np.float32)[groups]
 
 
 def find_parts(magnitudes: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
