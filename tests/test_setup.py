@@ -119,7 +119,7 @@ def test_the_project_builds_as_a_wheel_with_its_version(tmp_path: Path) -> None:
 
 def test_make_shows_its_commands() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for command in ("fit", "test", "slow", "browser", "lint", "types", "lock", "clean"):
+    for command in ("fit", "test", "slow", "browser", "bench", "lint", "types", "lock", "clean"):
         assert f"make {command} " in shown
 
 

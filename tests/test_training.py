@@ -27,6 +27,7 @@ TINY = [
     "train.epoch_steps=5",
     "train.audio_seconds=1",
     "generate.prime_seconds=1",
+    "generate.temperature=0.9",
     "wandb.mode=disabled",
 ]
 
@@ -63,14 +64,14 @@ def song_file(tmp_path_factory: pytest.TempPathFactory, longer_song: np.ndarray)
 def finished(tmp_path_factory: pytest.TempPathFactory, song_file: Path) -> tuple[Path, str]:
     """The folder of a run that went through without a stop, and what it printed."""
     folder = tmp_path_factory.mktemp("runs")
-    done = run_fit(song_file, folder)
+    done = run_fit(song_file, folder, "generate.temperature=auto")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
 
 def test_a_finished_run_holds_all_that_the_readme_names(finished: tuple[Path, str]) -> None:
     run = finished[0] / "tiny"
-    settled = ("config.yaml", "statistics.json", "model.keras", "calibration.json")
+    settled = ("config.yaml", "statistics.json", "model.keras", "calibration.json", "recall.npz")
     for name in (*settled, "history.csv", "curves.png", "scores.json", "listen.html"):
         assert (run / name).stat().st_size > 100, name
     assert (run / "audio" / "epoch-0001.wav").exists()
