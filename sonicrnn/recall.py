@@ -1,11 +1,17 @@
 """Recall: what the model draws is heard through frames that the song really had.
 
-A drawn frame is a guess at a hundred figures at once, and no two of them quite agree: that is heard as grains. So the
-frame of the song that is nearest to the draw takes its place, both as what is heard and as the next input, and the free
-run always stands where a training frame stood. It is unit selection with a mixture density network as the target cost
-(Capes et al., "Siri On-Device Deep Learning-Guided Unit Selection Text-to-Speech System", 2017), with units of a single
-frame. What comes next is the model's to say: the song's own order is followed for moments only, and passages that were
-heard lately stand back, so that neither the song nor the piece itself is repeated.
+A drawn frame is a guess at a hundred figures at once, and no two of them quite agree: that is heard as grains. So a
+frame of the song takes its place, both as what is heard and as the next input, and the free run always stands where a
+training frame stood. It is unit selection with a mixture density network as the target cost (Capes et al., "Siri
+On-Device Deep Learning-Guided Unit Selection Text-to-Speech System", 2017), with units of a single frame. Which frame
+that is, four things say:
+
+- the draw: it is the nearest,
+- time: what the song did before it is like what was heard in the last seconds, so that beats stay in step (as in the
+  dynamics of Schödl et al., "Video Textures", 2000),
+- balance: what was heard too much of lately is made up for, so that the piece does not stay in a corner of the song,
+- novelty: the song's own order is followed for moments only, is not gone back to at once, and passages that were heard
+  lately stand back, so that neither the song nor the piece itself is repeated.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ from __future__ import annotations
 import math
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,57 +29,108 @@ from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
 
-FOLLOW_SECONDS = (0.2, 0.7)  # the song's own order is followed for no longer than a time drawn from this range
-LEFT_SECONDS = 1.0  # what comes within this time of a passage that was followed for long enough is barred
-LIKES_NEXT = 0.5  # the song's next frame seems nearer by this share of the nearest frame's distance
-AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of it
 HELPS_LONELY = 0.5  # share of its neighbours' distance that a frame seems nearer by
 NEIGHBOURS = 32
-FADE_SECONDS = 0.15  # either way from where a passage gives way to another
-LEAST_DISTANCE = 0.3  # of each figure, for these shares: a model that knows the song by heart draws its very frames
+LEAST_DISTANCE = 0.3  # of each figure, for the shares of it below: a model may draw the song's very frames
+
+KEEPS_TIME = 2.0  # how much what came before a frame counts, against how near it is to the draw
+TIME_SECONDS = 2.0  # of what was heard last, that count most
+MOTION_DIMENSIONS = 16  # in which the song moves most: what came before is compared in these
+MOTION_SECONDS = 0.128  # between the frames whose difference is a movement
+
+BALANCES = 3.0  # share of what the mean of what was heard lies off the song's, that the next draw makes up for
+BALANCE_SECONDS = 10.0  # over which that mean is taken
+
+FOLLOW_SECONDS = (0.2, 0.7)  # the song's own order is followed for no longer than a time drawn from this range
+LIKES_NEXT = 0.5  # the song's next frame seems nearer by this share of the nearest frame's distance
+LEFT_SECONDS = 1.0  # what comes within this time of a passage that was followed for long enough is barred
+STALE_SECONDS = 6.0  # for so long, or this share of the song, the thread of a passage that was left is not taken up
+STALE_SHARE = 0.1
+STALE_REACH_SECONDS = 0.5  # either way from where the passage would be by then
+AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of it
 HEARD_SECONDS = 4.0  # how far around a frame its passage counts as heard with it
 FORGET_SECONDS = 60.0  # after which it is as good as new
+
+FADE_SECONDS = 0.15  # either way from where a passage gives way to another
 MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
 BARRED = 1e9  # a distance beyond all others
-ARRAYS = ("units", "begins", "spectra", "loneliness")
+PLACES, ARRAYS = ("units", "motion"), ("begins", "spectra")
 
-State = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+
+class State(NamedTuple):
+    """What was heard so far, of each piece.
+
+    last: [pieces] int32, the last unit.
+    left: [pieces] int32, how many steps the song's order may still be followed.
+    heard: [pieces, unit], how lately, from 0 (never) to 1 (just now).
+    stale: [pieces, unit], how lately the song's thread that leads to the unit was followed, likewise.
+    unlike: [pieces, unit], how far what the song did before the unit is from what was heard.
+    off: [pieces, dimension], how far the mean of what was heard lately lies off the song's.
+    """
+
+    last: tf.Tensor
+    left: tf.Tensor
+    heard: tf.Tensor
+    stale: tf.Tensor
+    unlike: tf.Tensor
+    off: tf.Tensor
+
+
+class Places:
+    """Where units lie: points [unit, dimension] float32, and how lonely each is, [unit], as of `loneliness`."""
+
+    def __init__(self, points: np.ndarray, lonely: np.ndarray):
+        self.points, self.lonely = np.asarray(points, np.float32), np.asarray(lonely, np.float32)
+        self._points = tf.constant(self.points)
+        self._squares = tf.reduce_sum(tf.square(self._points), 1)
+        self._helped = self._squares - HELPS_LONELY * self.lonely
+
+    def of(self, unit: tf.Tensor) -> tf.Tensor:
+        """Their points."""
+        return tf.gather(self._points, unit)
+
+    def nearest(self, wanted: tf.Tensor) -> tf.Tensor:
+        """[some, dimension] -> [some] int32, the unit that lies nearest."""
+        return tf.argmin(self._squares + self._products(wanted), 1, tf.int32)
+
+    def distances(self, wanted: tf.Tensor) -> tf.Tensor:
+        """[some, dimension] -> [some, unit], squared; less for the lonely."""
+        return self._helped + self._products(wanted) + tf.reduce_sum(tf.square(wanted), 1, keepdims=True)
+
+    def _products(self, wanted: tf.Tensor) -> tf.Tensor:
+        return -2 * tf.linalg.matmul(wanted, self._points, transpose_b=True)
 
 
 class Recall(tf.Module):
     """Frames of the song to choose from.
 
     Args:
-        units: [unit, dimension] float32, as the model reads them.
+        units: as the model reads them.
+        motion: the same, as of `motion`.
         begins: [unit] bool, where a passage begins: the frame before it in this list is not the one before it in the
             song.
         spectra: [unit, bins] float16, their log magnitudes.
-        loneliness: [unit] float32, as of `loneliness`.
         step_seconds: of one frame.
     """
 
-    def __init__(
-        self, units: np.ndarray, begins: np.ndarray, spectra: np.ndarray, loneliness: np.ndarray, step_seconds: float
-    ):
+    def __init__(self, units: Places, motion: Places, begins: np.ndarray, spectra: np.ndarray, step_seconds: float):
         super().__init__()
-        self.units, self.begins = tf.constant(units, tf.float32), tf.constant(begins, tf.bool)
-        self.spectra = tf.constant(spectra, tf.float16)
-        self.loneliness = tf.constant(loneliness, tf.float32)
+        self.units, self.motion = units, motion
+        self.begins, self.spectra = tf.constant(begins, tf.bool), tf.constant(spectra, tf.float16)
         self.step_seconds = step_seconds
-        self.squares = tf.reduce_sum(tf.square(self.units), 1)  # [unit]
+        self.count, self.dimension = units.points.shape
+        self.mean = tf.constant(units.points.mean(0))
 
     def begin(self, pieces: tf.Tensor) -> State:
-        """Nothing was heard yet.
-
-        Returns:
-            for each piece the last unit, how many steps the song's order may still be followed, both [pieces] int32,
-            and how lately each unit was heard, [pieces, unit] from 0 (never) to 1 (just now).
-        """
-        return tf.fill([pieces], -2), tf.ones([pieces], tf.int32), tf.zeros([pieces, len(self.units)])
+        """Nothing was heard yet."""
+        none = tf.zeros([pieces, self.count])
+        return State(
+            tf.fill([pieces], -2), tf.ones([pieces], tf.int32), none, none, none, tf.zeros([pieces, self.dimension])
+        )
 
     def choose(self, drawn: tf.Tensor, state: State, uniform: tf.Tensor) -> tuple[tf.Tensor, State]:
-        """The unit nearest to each draw, once the song's order and what was heard are allowed for.
+        """The unit for each draw.
 
         Args:
             drawn: [pieces, dimension].
@@ -82,23 +140,40 @@ class Recall(tf.Module):
         Returns:
             frames [pieces, dimension], and the state to go on from.
         """
-        last, left, heard = state
-        far = self._distances(drawn) + tf.reduce_sum(tf.square(drawn), 1, keepdims=True)  # [pieces, unit]
-        far -= HELPS_LONELY * self.loneliness
-        scale = tf.maximum(tf.reduce_min(far, 1, keepdims=True), LEAST_DISTANCE * self.units.shape[1])
-        place, over = tf.range(len(self.units)), (left == 0)[:, None]
-        follows = (place == last[:, None] + 1) & ~self.begins & ~over
-        ahead = place - last[:, None]
-        barred = over & (ahead >= 0) & (ahead <= max(1, round(LEFT_SECONDS / self.step_seconds)))
-        far += scale * tf.where(follows, -LIKES_NEXT, AVOIDS_HEARD * heard) + tf.where(barred, BARRED, 0.0)
+        far = self.units.distances(drawn - BALANCES * state.off) + KEEPS_TIME * state.unlike
+        scale = tf.maximum(tf.reduce_min(far, 1, keepdims=True), LEAST_DISTANCE * self.dimension)
+        ahead = tf.range(self.count) - state.last[:, None]
+        over = (state.left == 0)[:, None]
+        follows = (ahead == 1) & ~self.begins & ~over
+        left_behind = over & (ahead >= 0) & (ahead <= max(1, round(LEFT_SECONDS / self.step_seconds)))
+        barred = left_behind | ((state.stale > 0.5) & ~follows)
+        far += scale * tf.where(follows, -LIKES_NEXT, AVOIDS_HEARD * state.heard) + tf.where(barred, BARRED, 0.0)
         unit = tf.argmin(far, 1, tf.int32)
-        followed = (unit == last + 1) & (left > 0)
+        return self.units.of(unit), self._after(unit, state, uniform)
+
+    def _after(self, unit: tf.Tensor, state: State, uniform: tf.Tensor) -> State:
+        """The state once `unit` [pieces] was heard."""
+        followed = (unit == state.last + 1) & (state.left > 0)
         shortest, longest = (seconds / self.step_seconds for seconds in FOLLOW_SECONDS)
         fresh = tf.maximum(1, tf.cast(shortest + (longest - shortest) * uniform, tf.int32))
-        away = tf.cast(place - unit[:, None], tf.float32) * (self.step_seconds / HEARD_SECONDS)
-        faded = heard * (1 - min(1.0, self.step_seconds / FORGET_SECONDS))
-        heard = tf.maximum(faded, tf.exp(-tf.square(away)))
-        return tf.gather(self.units, unit), (unit, tf.where(followed, left - 1, fresh), heard)
+        away = self.step_seconds * tf.abs(tf.cast(tf.range(self.count) - unit[:, None], tf.float32))  # s
+        heard = (1 - self._share_of(FORGET_SECONDS)) * state.heard
+        stale_seconds = min(STALE_SECONDS, STALE_SHARE * self.count * self.step_seconds)
+        stale = 0.5 ** (self.step_seconds / stale_seconds) * state.stale
+        unlike = self.motion.distances(self.motion.of(unit))
+        # One step on, what stands at a unit is what was said of the unit before it.
+        return State(
+            last=unit,
+            left=tf.where(followed, state.left - 1, fresh),
+            heard=tf.maximum(heard, tf.exp(-tf.square(away / HEARD_SECONDS))),
+            stale=tf.roll(tf.where(away <= STALE_REACH_SECONDS, 1.0, stale), 1, 1),
+            unlike=tf.roll(state.unlike + self._share_of(TIME_SECONDS) * (unlike - state.unlike), 1, 1),
+            off=state.off + self._share_of(BALANCE_SECONDS) * (self.units.of(unit) - self.mean - state.off),
+        )
+
+    def _share_of(self, seconds: float) -> float:
+        """What one step counts in a mean over the last seconds."""
+        return min(1.0, self.step_seconds / seconds)
 
     def spectra_of(self, chosen: tf.Tensor) -> tf.Tensor:
         """Units [pieces, time, dimension] -> log magnitudes [pieces, time, bins]; of other frames the nearest unit's.
@@ -107,26 +182,24 @@ class Recall(tf.Module):
         be if the song had gone on from, or had led to, the units around it. Inside a passage all of those are one.
         """
         pieces, time = tf.shape(chosen)[0], tf.shape(chosen)[1]
-        flat = tf.reshape(chosen, [-1, self.units.shape[1]])
-        unit = tf.reshape(tf.argmin(self._distances(flat), 1, tf.int32), [pieces, time])
+        unit = tf.reshape(self.units.nearest(tf.reshape(chosen, [-1, self.dimension])), [pieces, time])
         reach = round(FADE_SECONDS / self.step_seconds)
         power, whole = tf.zeros([pieces, time, self.spectra.shape[1]]), 0.0
         for lag in range(-reach, reach + 1):
             weight = math.cos(0.5 * math.pi * lag / (reach + 1)) ** 2
             near = tf.clip_by_value(tf.range(time) + lag, 0, time - 1)
             told = tf.gather(unit, near, axis=1) - (near - tf.range(time))
-            told = tf.clip_by_value(told, 0, len(self.units) - 1)
+            told = tf.clip_by_value(told, 0, self.count - 1)
             power += weight * tf.exp(2 * tf.cast(tf.gather(self.spectra, told), tf.float32))
             whole += weight
         return 0.5 * tf.math.log(power / whole)
 
-    def _distances(self, wanted: tf.Tensor) -> tf.Tensor:
-        """[some, dimension] -> [some, unit], squared, but for the wanted frames' own squares."""
-        return self.squares - 2 * tf.linalg.matmul(wanted, self.units, transpose_b=True)
-
     def save(self, file: Path) -> None:
         """Write what `load` reads."""
         arrays = {name: getattr(self, name).numpy() for name in ARRAYS}
+        for name in PLACES:
+            places = getattr(self, name)
+            arrays |= {name: places.points, f"{name}_lonely": places.lonely}
         with written_beside(file) as beside, beside.open("wb") as stream:
             np.savez(stream, step_seconds=self.step_seconds, **arrays)
 
@@ -135,8 +208,8 @@ class Recall(tf.Module):
         """Raises UserError for a file that is missing or spoiled."""
         try:
             with np.load(file, allow_pickle=False) as stored:
-                units, begins, spectra, lonely = (stored[name] for name in ARRAYS)
-                return cls(units, begins, spectra, lonely, float(stored["step_seconds"]))
+                places = [Places(stored[name], stored[f"{name}_lonely"]) for name in PLACES]
+                return cls(*places, *(stored[name] for name in ARRAYS), float(stored["step_seconds"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{file} cannot be read ({error}): train the run again with --fresh") from None
 
@@ -160,7 +233,27 @@ def make_recall(rows: np.ndarray, part: np.ndarray, encoding: Encoding) -> Recal
         graph(tf.constant(part[None, start * hop : start * hop + frames.samples_of(length, size, hop)]))[0].numpy()
         for start in starts
     ]
-    return Recall(units, begins, np.concatenate(spectra).astype(np.float16), loneliness(units), step_seconds)
+    return Recall(
+        Places(units, loneliness(units)),
+        motion(units, step_seconds),
+        begins,
+        np.concatenate(spectra).astype(np.float16),
+        step_seconds,
+    )
+
+
+def motion(units: np.ndarray, step_seconds: float) -> Places:
+    """Units in the few dimensions in which the song moves most, spread as widely as in all of them.
+
+    They are the principal ones of the differences between frames that lie `MOTION_SECONDS` apart: beats and changes of
+    notes more than what lasts.
+    """
+    lag = max(1, min(len(units) - 1, round(MOTION_SECONDS / step_seconds)))
+    moved = units[lag:] - units[:-lag]
+    _, directions = np.linalg.eigh(moved.T @ moved)
+    points = units @ directions[:, -MOTION_DIMENSIONS:]
+    points *= np.sqrt(units.var(0).sum() / max(points.var(0).sum(), 1e-9))
+    return Places(points, loneliness(points))
 
 
 def loneliness(units: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration, Generator, keep_primes
 from sonicrnn.models import SongModel
 from sonicrnn.pipeline import Table, check_length, make_table, training_data, validation_data
-from sonicrnn.recall import Recall, make_recall
+from sonicrnn.recall import make_recall
 from sonicrnn.run import Run, enter, run_name
 from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, open_song, part_statistics
 from sonicrnn.wandb_log import WandbLog, validation_example
@@ -45,7 +45,6 @@ class Prepared:
     training: Table
     validation: Table
     model: SongModel
-    recall: Recall | None
 
 
 def fit(settings: Settings, config_stem: str = "run", fresh: bool = False, report: Report = print) -> Run:
@@ -64,8 +63,9 @@ def fit(settings: Settings, config_stem: str = "run", fresh: bool = False, repor
         if progress.finished:
             report(f"{run.folder} is finished: nothing is left to train (--fresh starts over and keeps this one)")
         else:
-            train(prepared, progress, report)
-            finish(prepared, progress, report)
+            free_run = make_free_run(prepared)
+            train(prepared, free_run, progress, report)
+            finish(prepared, free_run, progress, report)
     return run
 
 
@@ -87,10 +87,7 @@ def prepare(run: Run, settings: Settings, song: Song) -> Prepared:
     model.shares = batch_shares(settings.data.batch_size)
     if settings.data.order == "streams":
         model.carry_state(settings.data.batch_size)
-    recall = None
-    if settings.frames.recall:
-        recall = make_recall(tables["training"].rows, song.part("training"), encoding)
-    return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model, recall)
+    return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model)
 
 
 def make_model(settings: Settings, encoding: Encoding) -> SongModel:
@@ -108,7 +105,15 @@ def make_model(settings: Settings, encoding: Encoding) -> SongModel:
     return model
 
 
-def train(prepared: Prepared, progress: Progress, report: Report) -> None:
+def make_free_run(prepared: Prepared) -> FreeRun:
+    """That of the model as it stands, and goes on being trained."""
+    recall = None
+    if prepared.settings.frames.recall:
+        recall = make_recall(prepared.training.rows, prepared.song.part("training"), prepared.encoding)
+    return FreeRun(prepared.model, prepared.encoding, recall=recall)
+
+
+def train(prepared: Prepared, free_run: FreeRun, progress: Progress, report: Report) -> None:
     """Run `keras.Model.fit` from where `progress` stands to the end that the settings name."""
     settings, model, run = prepared.settings, prepared.model, prepared.run
     validation = validation_data(prepared.validation)
@@ -118,7 +123,7 @@ def train(prepared: Prepared, progress: Progress, report: Report) -> None:
         pace,
         Judge(run, settings.train, progress, validation),
         Curves(run, progress),
-        Listening(run, settings.train, progress, _short_free_run(prepared), prepared.encoding.sample_rate),
+        Listening(run, settings.train, progress, _short_free_run(prepared, free_run), prepared.encoding.sample_rate),
         Line(report, pace, progress),
         Checkpoints(run, settings.train, progress),
         wandb_log,
@@ -140,7 +145,7 @@ def train(prepared: Prepared, progress: Progress, report: Report) -> None:
             )
 
 
-def finish(prepared: Prepared, progress: Progress, report: Report) -> None:
+def finish(prepared: Prepared, free_run: FreeRun, progress: Progress, report: Report) -> None:
     """Write the model that is kept, find its temperature, and mark the run as finished."""
     model, run = prepared.model, prepared.run
     model.set_weights(load_weights(run.kept))
@@ -149,9 +154,8 @@ def finish(prepared: Prepared, progress: Progress, report: Report) -> None:
     keep_primes(run, prepared.song, prepared.settings)
     best = f"lowest validation loss {progress.best_loss:.3f} after epoch {progress.best_epoch}"
     report(f"{best}; looking for the temperature and the level")
-    if prepared.recall:
-        prepared.recall.save(run.recall)
-    free_run = FreeRun(model, prepared.encoding, recall=prepared.recall)
+    if free_run.recall:
+        free_run.recall.save(run.recall)
     calibrate(free_run, prepared.song, prepared.settings).save(run.calibration)
     progress.finished = True
     save_checkpoint(run.checkpoint, model, progress)
@@ -172,9 +176,8 @@ def _announcement(prepared: Prepared, progress: Progress, pace: Pace) -> str:
     )
 
 
-def _short_free_run(prepared: Prepared) -> Callable[[float], np.ndarray]:
+def _short_free_run(prepared: Prepared, free_run: FreeRun) -> Callable[[float], np.ndarray]:
     """Seconds -> a free run of that length after the start of the validation part."""
-    free_run = FreeRun(prepared.model, prepared.encoding, recall=prepared.recall)
     made, rate = prepared.settings.generate, prepared.encoding.sample_rate
     prime = prepared.song.part("validation")[: round(made.prime_seconds * rate)]
     temperature = 1.0 if made.temperature == "auto" else made.temperature

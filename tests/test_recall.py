@@ -17,7 +17,7 @@ from sonicrnn.errors import UserError
 from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration, Generator
 from sonicrnn.models import SongModel
-from sonicrnn.recall import ARRAYS, FOLLOW_SECONDS, Recall, loneliness, make_recall
+from sonicrnn.recall import ARRAYS, FOLLOW_SECONDS, PLACES, Places, Recall, loneliness, make_recall, motion
 from sonicrnn.song import Normaliser
 
 RATE = 16_000
@@ -25,25 +25,34 @@ STEP_SECONDS = 0.05
 Samples = npt.NDArray[np.float32]
 
 
-def of_units(units: Samples, begins: tuple[int, ...] = (0,)) -> Recall:
-    starts = np.isin(np.arange(len(units)), begins)
-    return Recall(units, starts, units.astype(np.float16), np.zeros(len(units)), STEP_SECONDS)
-
-
-def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
-    """The units chosen for draws [time, dimension] of one piece."""
-    state, chosen = made.begin(tf.constant(1)), []
-    for draw in drawn:
-        _, state = made.choose(tf.constant(draw[None]), state, tf.constant([uniform]))
-        chosen.append(int(state[0][0]))
-    return chosen
-
-
 @pytest.fixture
 def units() -> Samples:
     return np.random.default_rng(2).standard_normal([400, 12]).astype(np.float32)
 
 
+@pytest.fixture
+def nearest_only(monkeypatch: Any) -> None:
+    """Neither time nor balance is kept: what is left is easier to foretell."""
+    monkeypatch.setattr(recall, "KEEPS_TIME", 0.0)
+    monkeypatch.setattr(recall, "BALANCES", 0.0)
+
+
+def of_units(units: Samples, begins: tuple[int, ...] = (0,), lonely: Samples | None = None) -> Recall:
+    places = Places(units, np.zeros(len(units)) if lonely is None else lonely)
+    starts = np.isin(np.arange(len(units)), begins)
+    return Recall(places, motion(units, STEP_SECONDS), starts, units.astype(np.float16), STEP_SECONDS)
+
+
+def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
+    """The units chosen for draws [time, dimension] of one piece."""
+    state, chosen, choose = made.begin(tf.constant(1)), [], tf.function(made.choose)
+    for draw in drawn:
+        _, state = choose(tf.constant(draw[None]), state, tf.constant([uniform]))
+        chosen.append(int(state.last[0]))
+    return chosen
+
+
+@pytest.mark.usefixtures("nearest_only")
 def test_the_nearest_frame_takes_the_place_of_a_draw(units: Samples) -> None:
     made = of_units(units)
     wanted = [7, 300, 120]
@@ -53,6 +62,7 @@ def test_the_nearest_frame_takes_the_place_of_a_draw(units: Samples) -> None:
     np.testing.assert_array_equal(frame[0], units[7])
 
 
+@pytest.mark.usefixtures("nearest_only")
 def test_of_two_frames_as_near_the_songs_next_one_is_chosen(units: Samples) -> None:
     units[200] = units[51]
     draws = np.stack([units[50] + 0.2, units[51] + 0.2, units[50] + 0.2])
@@ -61,6 +71,7 @@ def test_of_two_frames_as_near_the_songs_next_one_is_chosen(units: Samples) -> N
     assert walk(of_units(units, (0, 51)), draws[:2])[1] == 200
 
 
+@pytest.mark.usefixtures("nearest_only")
 def test_the_songs_own_order_is_followed_for_moments_only(units: Samples) -> None:
     """Even where every draw asks for the song itself, another passage is taken up before a second is over."""
     ring = np.concatenate([units[:40], units[:40] + 0.3])  # a second telling of the same, a little different
@@ -71,12 +82,62 @@ def test_the_songs_own_order_is_followed_for_moments_only(units: Samples) -> Non
     assert longest * STEP_SECONDS < 1.5 * FOLLOW_SECONDS[1]
 
 
+@pytest.mark.usefixtures("nearest_only")
 def test_what_was_just_heard_stands_back(units: Samples) -> None:
     units[200:205] = units[50:55] + 0.6
     drawn = np.concatenate([units[50:55] + 0.29] * 2)
     first, second = np.split(np.array(walk(of_units(units), drawn, uniform=0.5)), 2)
     assert list(first) == [50, 51, 52, 53, 54]
     assert second[0] == 200
+
+
+@pytest.mark.usefixtures("nearest_only")
+def test_a_thread_that_was_left_is_not_taken_up_again_at_once(units: Samples, monkeypatch: Any) -> None:
+    """Every draw asks for the song as it goes on: whoever leaves it for a moment must not come back to its thread."""
+    drawn = units[50:85]
+
+    def back_on_it() -> int:
+        chosen = np.array(walk(of_units(units), drawn, uniform=0.0))
+        left = int(np.argmax(chosen != np.arange(50, 85)))
+        return int(np.sum(chosen[left:] == np.arange(50 + left, 85)))
+
+    assert back_on_it() == 0
+    monkeypatch.setattr(recall, "STALE_SECONDS", 0.01)
+    assert back_on_it() > 0
+
+
+def test_what_comes_next_is_in_time_with_what_was_heard(monkeypatch: Any) -> None:
+    """A song whose bars of 8 frames are much alike; draws that do not care which frame it is."""
+    random = np.random.default_rng(4)
+    bar = random.standard_normal([8, 12])
+    units = (np.tile(bar, [50, 1]) + 0.5 * random.standard_normal([400, 12])).astype(np.float32)
+    drawn = np.zeros([160, 12], np.float32) + 0.3 * random.standard_normal([160, 12]).astype(np.float32)
+
+    def in_time() -> float:
+        """The share of jumps that keep the beat."""
+        chosen = np.array(walk(of_units(units), drawn))[40:]
+        advance = np.diff(chosen)
+        return float(np.mean(advance[advance != 1] % 8 == 1))
+
+    assert in_time() > 0.7
+    monkeypatch.setattr(recall, "KEEPS_TIME", 0.0)
+    assert in_time() < 0.4
+
+
+def test_what_was_heard_too_much_is_made_up_for(units: Samples, monkeypatch: Any) -> None:
+    """Half of the song is loud, half is quiet; the draws are rather loud."""
+    monkeypatch.setattr(recall, "KEEPS_TIME", 0.0)
+    units *= 0.3
+    units[:200] += 1
+    units[200:] -= 1
+    drawn = np.full([400, 12], 0.5, np.float32)
+
+    def heard_mean() -> float:
+        return float(units[walk(of_units(units), drawn)].mean())
+
+    assert abs(heard_mean()) < 0.35
+    monkeypatch.setattr(recall, "BALANCES", 0.0)
+    assert heard_mean() > 0.6
 
 
 def test_pieces_side_by_side_do_not_hear_one_another(units: Samples) -> None:
@@ -86,26 +147,39 @@ def test_pieces_side_by_side_do_not_hear_one_another(units: Samples) -> None:
     state, together = made.begin(tf.constant(3)), []
     for draw in drawn:
         _, state = made.choose(tf.constant(draw), state, tf.constant([0.1, 0.5, 0.9]))
-        together.append(state[0].numpy())
+        together.append(state.last.numpy())
     for piece, uniform in enumerate((0.1, 0.5, 0.9)):
         assert walk(made, drawn[:, piece], uniform) == [int(units[piece]) for units in together]
 
 
+@pytest.mark.usefixtures("nearest_only")
 def test_frames_that_are_unlike_all_others_are_lonely_and_get_their_turn(units: Samples) -> None:
     units[:200] *= 0.1
     lonely = loneliness(units)
     assert lonely[200:].min() > 5 * lonely[:200].max()
     halfway = 0.45 * units[300:301]
-    plain = walk(of_units(units), halfway)[0]
-    helped = Recall(units, np.arange(400) == 0, units.astype(np.float16), lonely, STEP_SECONDS)
-    assert plain < 200
-    assert walk(helped, halfway) == [300]
+    assert walk(of_units(units), halfway)[0] < 200
+    assert walk(of_units(units, lonely=lonely), halfway) == [300]
 
 
 def test_loneliness_is_the_mean_distance_of_the_nearest(units: Samples) -> None:
     far = np.square(units[:, None] - units[None]).sum(-1)
     expected = np.sort(far, 1)[:, : recall.NEIGHBOURS].mean(1)
     np.testing.assert_allclose(loneliness(units), expected, rtol=1e-4)
+
+
+def test_motion_leaves_out_what_lasts_and_spreads_as_widely(units: Samples) -> None:
+    """Where only 16 of 20 figures ever move quickly, the distances in motion are those of the 16."""
+    random = np.random.default_rng(6)
+    quick = random.standard_normal([500, 16])
+    slow = np.linspace(-3, 3, 500)[:, None] * random.standard_normal(4)
+    found = motion(np.concatenate([quick, slow], 1).astype(np.float32), STEP_SECONDS).points
+    assert found.shape == (500, 16)
+    between = np.square(found[:50, None] - found[None, :50]).sum(-1)
+    expected = np.square(quick[:50, None] - quick[None, :50]).sum(-1)
+    assert np.corrcoef(between.ravel(), expected.ravel())[0, 1] > 0.99
+    whole = quick.var(0).sum() + slow.var(0).sum()
+    assert found.var(0).sum() == pytest.approx(whole, rel=1e-3)
 
 
 # In a free run --------------------------------------------------------------------------------------------------
@@ -135,15 +209,16 @@ def generator(encoding: Encoding, made: Recall) -> Generator:
 
 
 def test_units_are_the_parts_frames_with_their_spectra(music: Samples, encoding: Encoding, made: Recall) -> None:
-    assert len(made.units) == encoding.frame_count(len(music))
+    assert made.count == encoding.frame_count(len(music))
     normal = encoding.normalise(tf.constant(music[None]))
     expected = frames.stft_frames(normal, 512, 128)[0]
-    np.testing.assert_allclose(made.spectra_of(made.units[None, 5:90])[0], expected[5:90], atol=0.01)
+    np.testing.assert_allclose(made.spectra_of(made.units.points[None, 5:90])[0], expected[5:90], atol=0.01)
 
 
 def test_passages_are_faded_into_one_another_and_stay_as_they_are_inside(units: Samples) -> None:
     levels = np.repeat([0.0, 2.0], 200)[:, None].astype(np.float16)  # the second half of the song is louder
-    made = Recall(units, np.arange(400) == 0, levels, np.zeros(400), STEP_SECONDS)
+    places = Places(units, np.zeros(400))
+    made = Recall(places, motion(units, STEP_SECONDS), np.arange(400) == 0, levels, STEP_SECONDS)
     order = np.concatenate([np.arange(100, 120), np.arange(300, 320)])
     heard = made.spectra_of(tf.constant(units[order])[None])[0, :, 0].numpy()
     reach = round(recall.FADE_SECONDS / STEP_SECONDS)
@@ -162,11 +237,11 @@ def test_a_long_part_is_kept_by_passages_from_its_begin_to_its_end(
     monkeypatch.setattr(recall, "PASSAGE_SECONDS", 0.8)
     rows = encoding.encode(tf.constant(music[None]))[0].numpy()
     made = make_recall(rows, music, encoding)
-    assert 200 <= len(made.units) <= 300
+    assert 200 <= made.count <= 300
     starts = np.flatnonzero(made.begins.numpy())
     assert list(np.diff(starts)) == [100] * (len(starts) - 1)
-    np.testing.assert_array_equal(made.units[:100], rows[:100])
-    np.testing.assert_array_equal(made.units[-100:], rows[-100:])
+    np.testing.assert_array_equal(made.units.points[:100], rows[:100])
+    np.testing.assert_array_equal(made.units.points[-100:], rows[-100:])
     normal = encoding.normalise(tf.constant(music[None]))
     np.testing.assert_allclose(made.spectra[-100:], frames.stft_frames(normal, 512, 128)[0, -100:], atol=0.01)
 
@@ -177,7 +252,7 @@ def test_every_frame_of_a_free_run_is_one_of_the_songs(music: Samples, generator
     drawn, _, _ = run.draw(
         parameters, states, tf.constant(0), tf.constant(200), tf.constant([1.0]), tf.constant([3], tf.int32)
     )
-    known = {frame.tobytes() for frame in made.units.numpy()}
+    known = {frame.tobytes() for frame in made.units.points}
     assert all(frame.tobytes() in known for frame in drawn[0].numpy())
 
 
@@ -201,6 +276,9 @@ def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) ->
     loaded = Recall.load(file)
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(loaded, name), getattr(made, name))
+    for name in PLACES:
+        np.testing.assert_array_equal(getattr(loaded, name).points, getattr(made, name).points)
+        np.testing.assert_array_equal(getattr(loaded, name).lonely, getattr(made, name).lonely)
     assert loaded.step_seconds == made.step_seconds
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UserError, match="train the run again"):
