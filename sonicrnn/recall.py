@@ -208,8 +208,9 @@ class Recall(tf.Module):
         """Raises UserError for a file that is missing or spoiled."""
         try:
             with np.load(file, allow_pickle=False) as stored:
-                places = [Places(stored[name], stored[f"{name}_lonely"]) for name in PLACES]
-                return cls(*places, *(stored[name] for name in ARRAYS), float(stored["step_seconds"]))
+                units, motion = (Places(stored[name], stored[f"{name}_lonely"]) for name in PLACES)
+                begins, spectra = (stored[name] for name in ARRAYS)
+                return cls(units, motion, begins, spectra, float(stored["step_seconds"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{file} cannot be read ({error}): train the run again with --fresh") from None
 
