@@ -112,11 +112,13 @@ class _Movement:
     period: float  # seconds after which
 
     def covariance(self, times: Floats) -> Floats:
-        lag = np.abs(times[:, None] - times)
+        """[time, time], of evenly spaced times: what stands there depends on the lag alone."""
+        lag = np.abs(times - times[0])
         again = np.exp(-2.0 * np.square(np.sin(np.pi * lag / self.period))) * _matern(lag, _PULSE_LASTS_SECONDS)
         wandering = (1.0 - self.pulse) * _matern(lag, self.wander)
         covariance = self.spread**2 * (self.pulse * again + wandering)
-        return np.asarray(covariance + self.flicker**2 * np.eye(len(times)))
+        covariance[0] += self.flicker**2
+        return np.asarray(scipy.linalg.toeplitz(covariance))
 
 
 def _matern(lag: Floats, seconds: float) -> Floats:

@@ -155,17 +155,24 @@ def magnitude_of(logarithm: tf.Tensor) -> tf.Tensor:
 
 def spectra(samples: tf.Tensor, frame_length: int, hop: int) -> tf.Tensor:
     """[batch, samples] -> complex64 [batch, time, bins], under a Hann window of unit energy."""
-    frames = tf.signal.frame(samples, frame_length, hop)
-    return tf.signal.rfft(frames * _window(frame_length))
+    return tf.signal.rfft(windowed(tf.signal.frame(samples, frame_length, hop)))
 
 
 def spectra_samples(complex_frames: tf.Tensor, frame_length: int, hop: int) -> tf.Tensor:
     """The least-squares inverse of `spectra`: [batch, samples] (Griffin and Lim, 1984)."""
-    window = _window(frame_length)
-    frames = tf.signal.irfft(complex_frames, [frame_length]) * window
-    time = tf.shape(complex_frames)[1]
-    weight = tf.signal.overlap_and_add(tf.repeat(tf.square(window)[None], time, 0), hop)
-    return tf.signal.overlap_and_add(frames, hop) / tf.maximum(weight, 1e-3 / frame_length)
+    return overlapped(tf.signal.irfft(complex_frames, [frame_length]), hop)
+
+
+def windowed(frames: tf.Tensor) -> tf.Tensor:
+    """[..., frame_length] under the window of `spectra`."""
+    return frames * _window(frames.shape[-1])
+
+
+def overlapped(frames: tf.Tensor, hop: int) -> tf.Tensor:
+    """What `windowed` frames [batch, time, frame_length] are likeliest to be of, by least squares: [batch, samples]."""
+    window = _window(frames.shape[-1])
+    weight = tf.signal.overlap_and_add(tf.repeat(tf.square(window)[None], tf.shape(frames)[1], 0), hop)
+    return tf.signal.overlap_and_add(frames * window, hop) / tf.maximum(weight, 1e-3 / frames.shape[-1])
 
 
 def _window(frame_length: int) -> tf.Tensor:

@@ -104,24 +104,23 @@ class FreeRun(tf.Module):
     @tf.function(reduce_retracing=True)
     def decode(self, frames):
         """Encoded frames -> [pieces, samples], edges included."""
-        return self._sound(frames, None)
+        return self._sound(frames, None, self.contrast)
 
     @tf.function(reduce_retracing=True)
     def decode_after(self, frames, known):
         """Encoded frames -> [pieces, samples], edges included; the first go on from the audio `known`."""
-        return self._sound(frames, known)
+        return self._sound(frames, known, self.contrast)
 
-    def _sound(self, frames, known):
+    def _sound(self, frames, known=None, contrast=None):
         if self.recall:
-            return self.encoding.sound(self.recall.spectra_of(frames), known)
-        return self.encoding.decode(frames, known, self.contrast)
+            offset = self.encoding.normaliser.offset
+            return self.recall.sound(frames, None if known is None else known - offset) + offset
+        return self.encoding.decode(frames, known, contrast)
 
     @tf.function(reduce_retracing=True)
     def reconstruct(self, samples):
-        """[pieces, samples] through the frames, or the spectra that are recalled, and back, edges included."""
-        if self.recall:
-            return self.encoding.sound(self.encoding.log_magnitudes(self.encoding.normalise(samples)))
-        return self.encoding.decode(self.encoding.encode(samples))
+        """[pieces, samples] through the frames, or those of the song that are nearest, and back, edges included."""
+        return self._sound(self.encoding.encode(samples))
 
 
 def limited(samples: np.ndarray) -> np.ndarray:
@@ -148,8 +147,9 @@ class Sounding:
     def __init__(self, run: FreeRun, prime: tf.Tensor, prime_samples: np.ndarray):
         self.run = run
         encoding = run.encoding
-        self.phases = encoding.settings.kind == "stft"
-        self.held = encoding.settings.frame_length if self.phases else 0
+        spectral = encoding.settings.kind == "stft"
+        self.least_known = encoding.settings.frame_length if spectral else None  # samples that can be gone on from
+        self.held = encoding.settings.frame_length if spectral and not run.recall else 0  # phases find their way
         self.begin = encoding.overlap  # of the next block's new samples, counted from the end of the frames kept
         self.pending = encoding.overlap + self.held
         self.kept = -(-4 * encoding.span // encoding.step) if self.pending else 0
@@ -161,7 +161,7 @@ class Sounding:
         """Encoded frames [pieces, time, dimension] -> the samples that they finish, [pieces, time * step - pending]."""
         step = self.run.encoding.step
         together = tf.concat([self.frames, frames], 1)
-        if self.phases and self.known.shape[1] >= self.held:
+        if self.least_known is not None and self.known.shape[1] >= self.least_known:
             samples = self.run.decode_after(together, tf.constant(self.known)).numpy()
         else:
             samples = self.run.decode(together).numpy()

@@ -12,16 +12,19 @@ that is, four things say:
 - balance: what was heard too much of lately is made up for, so that the piece does not stay in a corner of the song,
 - novelty: the song's own order is followed for moments only, is not gone back to at once, and passages that were heard
   lately stand back, so that neither the song nor the piece itself is repeated.
+
+What is heard are the samples of those frames, overlapped and added. Where one passage gives way to another they are
+cross-faded over a frame; phases found anew for their magnitudes, even by a hundred Griffin-Lim steps, fit these worse.
 """
 
 from __future__ import annotations
 
-import math
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import scipy.signal
 import tensorflow as tf
 
 from sonicrnn import frames
@@ -51,11 +54,12 @@ AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of
 HEARD_SECONDS = 4.0  # how far around a frame its passage counts as heard with it
 FORGET_SECONDS = 60.0  # after which it is as good as new
 
-FADE_SECONDS = 0.15  # either way from where a passage gives way to another
+DRIFT_SECONDS = 0.128  # of the window over which an offset is told
 MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
 BARRED = 1e9  # a distance beyond all others
-PLACES, ARRAYS = ("units", "motion"), ("begins", "spectra")
+PLACES, ARRAYS = ("units", "motion"), ("rows", "first")
+NUMBERS = ("scale", "frame_length", "sample_rate")
 
 
 class State(NamedTuple):
@@ -108,19 +112,33 @@ class Recall(tf.Module):
     Args:
         units: as the model reads them.
         motion: the same, as of `motion`.
-        begins: [unit] bool, where a passage begins: the frame before it in this list is not the one before it in the
-            song.
-        spectra: [unit, bins] float16, their log magnitudes.
-        step_seconds: of one frame.
+        rows: [row, hop] int16, the song's samples `without_drift`. Passages that lay apart in the song share no row.
+        first: [unit] int32, the row that each unit begins with.
+        scale: of the samples, full scale 1.
+        frame_length: samples of a unit.
+        sample_rate: Hz.
     """
 
-    def __init__(self, units: Places, motion: Places, begins: np.ndarray, spectra: np.ndarray, step_seconds: float):
+    def __init__(
+        self,
+        units: Places,
+        motion: Places,
+        rows: np.ndarray,
+        first: np.ndarray,
+        scale: float,
+        frame_length: int,
+        sample_rate: int,
+    ):
         super().__init__()
         self.units, self.motion = units, motion
-        self.begins, self.spectra = tf.constant(begins, tf.bool), tf.constant(spectra, tf.float16)
-        self.step_seconds = step_seconds
+        self.rows, self.first = tf.constant(rows, tf.int16), tf.constant(first, tf.int32)
+        self.scale, self.frame_length, self.sample_rate = scale, frame_length, sample_rate
+        self.hop = rows.shape[1]
+        self.step_seconds = self.hop / sample_rate
         self.count, self.dimension = units.points.shape
         self.mean = tf.constant(units.points.mean(0))
+        # Where a passage begins: the unit before it in this list is not the one before it in the song.
+        self.begins = tf.constant(np.diff(first, prepend=-2) != 1)
 
     def begin(self, pieces: tf.Tensor) -> State:
         """Nothing was heard yet."""
@@ -175,24 +193,23 @@ class Recall(tf.Module):
         """What one step counts in a mean over the last seconds."""
         return min(1.0, self.step_seconds / seconds)
 
-    def spectra_of(self, chosen: tf.Tensor) -> tf.Tensor:
-        """Units [pieces, time, dimension] -> log magnitudes [pieces, time, bins]; of other frames the nearest unit's.
+    def sound(self, heard: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
+        """Units [pieces, time, dimension] -> [pieces, samples] about 0, at full scale 1.
 
-        Where one passage gives way to another they are cross-faded, in power: each frame is a mean over what it would
-        be if the song had gone on from, or had led to, the units around it. Inside a passage all of those are one.
+        Other frames sound like the unit that is nearest.
+
+        `known`, [pieces, samples] about 0, is audio that takes the place of the first frames: whole frames of it.
         """
-        pieces, time = tf.shape(chosen)[0], tf.shape(chosen)[1]
-        unit = tf.reshape(self.units.nearest(tf.reshape(chosen, [-1, self.dimension])), [pieces, time])
-        reach = round(FADE_SECONDS / self.step_seconds)
-        power, whole = tf.zeros([pieces, time, self.spectra.shape[1]]), 0.0
-        for lag in range(-reach, reach + 1):
-            weight = math.cos(0.5 * math.pi * lag / (reach + 1)) ** 2
-            near = tf.clip_by_value(tf.range(time) + lag, 0, time - 1)
-            told = tf.gather(unit, near, axis=1) - (near - tf.range(time))
-            told = tf.clip_by_value(told, 0, self.count - 1)
-            power += weight * tf.exp(2 * tf.cast(tf.gather(self.spectra, told), tf.float32))
-            whole += weight
-        return 0.5 * tf.math.log(power / whole)
+        pieces, time = tf.shape(heard)[0], tf.shape(heard)[1]
+        unit = tf.reshape(self.units.nearest(tf.reshape(heard, [-1, self.dimension])), [pieces, time])
+        across = -(-self.frame_length // self.hop)
+        samples = tf.gather(self.rows, tf.gather(self.first, unit)[:, :, None] + tf.range(across))
+        samples = tf.reshape(samples, [pieces, time, across * self.hop])[:, :, : self.frame_length]
+        cut = self.scale * tf.cast(samples, tf.float32)
+        if known is not None:
+            own = tf.signal.frame(known, self.frame_length, self.hop)[:, :time]
+            cut = tf.concat([own, cut[:, tf.shape(own)[1] :]], 1)
+        return frames.overlapped(frames.windowed(cut), self.hop)
 
     def save(self, file: Path) -> None:
         """Write what `load` reads."""
@@ -201,7 +218,7 @@ class Recall(tf.Module):
             places = getattr(self, name)
             arrays |= {name: places.points, f"{name}_lonely": places.lonely}
         with written_beside(file) as beside, beside.open("wb") as stream:
-            np.savez(stream, step_seconds=self.step_seconds, **arrays)
+            np.savez(stream, **{name: getattr(self, name) for name in NUMBERS}, **arrays)
 
     @classmethod
     def load(cls, file: Path) -> Recall:
@@ -209,38 +226,56 @@ class Recall(tf.Module):
         try:
             with np.load(file, allow_pickle=False) as stored:
                 units, motion = (Places(stored[name], stored[f"{name}_lonely"]) for name in PLACES)
-                begins, spectra = (stored[name] for name in ARRAYS)
-                return cls(units, motion, begins, spectra, float(stored["step_seconds"]))
+                rows, first = (stored[name] for name in ARRAYS)
+                scale, frame_length, sample_rate = (stored[name].item() for name in NUMBERS)
+                return cls(units, motion, rows, first, scale, frame_length, sample_rate)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{file} cannot be read ({error}): train the run again with --fresh") from None
 
 
-def make_recall(rows: np.ndarray, part: np.ndarray, encoding: Encoding) -> Recall:
+def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Recall:
     """The frames of the training part, or of passages spread evenly over it where it has more than `MOST_UNITS`.
 
     Args:
-        rows: [frames, dimension], the part encoded, in STFT frames that are not stacked.
+        encoded: [frames, dimension], the part in STFT frames that are not stacked.
         part: [samples] of the part, at full scale 1.
     """
-    count, step_seconds = len(rows), encoding.step / encoding.sample_rate
+    count, step_seconds = len(encoded), encoding.step / encoding.sample_rate
     length = min(count, MOST_UNITS, round(PASSAGE_SECONDS / step_seconds)) if count > MOST_UNITS else count
     starts = np.linspace(0, count - length, max(1, min(count, MOST_UNITS) // length)).astype(int)
-    units = np.concatenate([rows[start : start + length] for start in starts])
-    begins = np.zeros(len(units), bool)
-    begins[::length] = True
+    units = np.concatenate([encoded[start : start + length] for start in starts])
     size, hop = encoding.settings.frame_length, encoding.settings.hop_length
-    graph = tf.function(lambda samples: encoding.log_magnitudes(encoding.normalise(samples)))
-    spectra = [
-        graph(tf.constant(part[None, start * hop : start * hop + frames.samples_of(length, size, hop)]))[0].numpy()
-        for start in starts
-    ]
+    across = length - 1 + -(-size // hop)  # rows of a passage, the last filled up with silence
+    samples = np.zeros([len(starts), across * hop], np.float32)
+    for passage, start in zip(samples, starts, strict=True):
+        begin, end = start * hop, start * hop + frames.samples_of(length, size, hop)
+        passage[: end - begin] = _without_drift(part, begin, end, encoding.sample_rate)
+    scale = max(1.0, float(np.abs(samples).max())) / np.iinfo(np.int16).max
+    first = (np.arange(len(starts))[:, None] * across + np.arange(length)).ravel()
     return Recall(
         Places(units, loneliness(units)),
         motion(units, step_seconds),
-        begins,
-        np.concatenate(spectra).astype(np.float16),
-        step_seconds,
+        np.round(samples / scale).astype(np.int16).reshape(-1, hop),
+        first,
+        scale,
+        size,
+        encoding.sample_rate,
     )
+
+
+def _without_drift(part: np.ndarray, begin: int, end: int, sample_rate: int) -> np.ndarray:
+    """Samples `begin` to `end` of the part without the drift that they and those around them show."""
+    reach = round(DRIFT_SECONDS * sample_rate)
+    before = max(0, begin - reach)
+    return without_drift(part[before : end + reach], sample_rate)[begin - before : end - before]
+
+
+def without_drift(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """[time] without what lies below hearing, under 10 Hz: frames from here and there would jump by it."""
+    window = np.hanning(round(DRIFT_SECONDS * sample_rate) + 2)[1:-1].astype(np.float32)
+    reach = len(window) // 2
+    padded = np.pad(samples, (reach, len(window) - 1 - reach), "edge")
+    return samples - scipy.signal.oaconvolve(padded, window / window.sum(), "valid")
 
 
 def motion(units: np.ndarray, step_seconds: float) -> Places:

@@ -20,6 +20,8 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 os.environ.pop("WANDB_API_KEY", None)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Several processes test at once: threads of the linear algebra that wait for each other would only burn their time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 SMALL_RATE = 16_000
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -10,18 +10,29 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from sonicrnn import frames, recall
+from sonicrnn import recall
 from sonicrnn.config import FrameSettings, ModelSettings
 from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
 from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration, Generator
 from sonicrnn.models import SongModel
-from sonicrnn.recall import ARRAYS, FOLLOW_SECONDS, PLACES, Places, Recall, loneliness, make_recall, motion
+from sonicrnn.recall import (
+    ARRAYS,
+    FOLLOW_SECONDS,
+    NUMBERS,
+    PLACES,
+    Places,
+    Recall,
+    loneliness,
+    make_recall,
+    motion,
+    without_drift,
+)
 from sonicrnn.song import Normaliser
 
 RATE = 16_000
-STEP_SECONDS = 0.05
+STEP_SECONDS, HOP = 0.05, 16
 Samples = npt.NDArray[np.float32]
 
 
@@ -39,8 +50,9 @@ def nearest_only(monkeypatch: Any) -> None:
 
 def of_units(units: Samples, begins: tuple[int, ...] = (0,), lonely: Samples | None = None) -> Recall:
     places = Places(units, np.zeros(len(units)) if lonely is None else lonely)
-    starts = np.isin(np.arange(len(units)), begins)
-    return Recall(places, motion(units, STEP_SECONDS), starts, units.astype(np.float16), STEP_SECONDS)
+    first = np.arange(len(units)) + np.cumsum(np.isin(np.arange(len(units)), begins))
+    rows = np.zeros([first[-1] + 1, HOP], np.int16)
+    return Recall(places, motion(units, STEP_SECONDS), rows, first, 1.0, HOP, round(HOP / STEP_SECONDS))
 
 
 def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
@@ -208,26 +220,42 @@ def generator(encoding: Encoding, made: Recall) -> Generator:
     return Generator(FreeRun(model, encoding, recall=made), Calibration())
 
 
-def test_units_are_the_parts_frames_with_their_spectra(music: Samples, encoding: Encoding, made: Recall) -> None:
+def test_in_the_songs_order_its_own_samples_are_heard(music: Samples, encoding: Encoding, made: Recall) -> None:
     assert made.count == encoding.frame_count(len(music))
-    normal = encoding.normalise(tf.constant(music[None]))
-    expected = frames.stft_frames(normal, 512, 128)[0]
-    np.testing.assert_allclose(made.spectra_of(made.units.points[None, 5:90])[0], expected[5:90], atol=0.01)
+    heard = made.sound(tf.constant(made.units.points[None, 5:90]))[0]
+    expected = music[5 * 128 : 5 * 128 + len(heard)]
+    np.testing.assert_allclose(heard[100:-100], expected[100:-100], atol=0.01)
 
 
-def test_passages_are_faded_into_one_another_and_stay_as_they_are_inside(units: Samples) -> None:
-    levels = np.repeat([0.0, 2.0], 200)[:, None].astype(np.float16)  # the second half of the song is louder
-    places = Places(units, np.zeros(400))
-    made = Recall(places, motion(units, STEP_SECONDS), np.arange(400) == 0, levels, STEP_SECONDS)
+def test_one_passage_is_faded_into_the_other_over_a_frame(units: Samples) -> None:
+    levels = np.repeat([100, 300], [201, 203])[:, None].astype(np.int16)
+    rows = np.tile(levels, [1, HOP])  # the second half of the song is louder
+    first = np.concatenate([np.arange(198), np.arange(201, 401)])
+    places = Places(units[:398], np.zeros(398))
+    made = Recall(places, motion(units[:398], STEP_SECONDS), rows, first, 0.01, 4 * HOP, round(HOP / STEP_SECONDS))
     order = np.concatenate([np.arange(100, 120), np.arange(300, 320)])
-    heard = made.spectra_of(tf.constant(units[order])[None])[0, :, 0].numpy()
-    reach = round(recall.FADE_SECONDS / STEP_SECONDS)
-    np.testing.assert_allclose(heard[: 20 - reach], 0.0, atol=1e-3)
-    np.testing.assert_allclose(heard[20 + reach :], 2.0, atol=1e-3)
-    power = np.exp(2 * heard)
-    steps = np.diff(power)
-    assert np.all(steps >= -1e-3)
-    assert steps.max() < 0.5 * (power[-1] - power[0])
+    heard = made.sound(tf.constant(units[order])[None])[0].numpy()
+    np.testing.assert_allclose(heard[HOP : 20 * HOP], 1.0, atol=1e-4)
+    np.testing.assert_allclose(heard[23 * HOP : -HOP], 3.0, atol=1e-4)
+    steps = np.diff(heard[HOP:-HOP])
+    assert np.all(steps >= -1e-4)
+    assert steps.max() < 0.1
+
+
+def test_known_audio_takes_the_place_of_the_first_frames(music: Samples, made: Recall) -> None:
+    """All of it is heard as it is, but for its end, which the frames after it fade in from."""
+    known = music[None, 40_000 : 40_000 + 512 + 10 * 128]
+    heard = made.sound(tf.constant(made.units.points[None, 5:90]), tf.constant(known))[0]
+    np.testing.assert_allclose(heard[100 : known.shape[1] - 512], known[0, 100:-512], atol=1e-4)
+    alone = made.sound(tf.constant(made.units.points[None, 5:90]))[0]
+    np.testing.assert_allclose(heard[known.shape[1] :], alone[known.shape[1] :], atol=1e-4)
+
+
+def test_drift_is_what_lies_below_hearing() -> None:
+    time = np.arange(2 * RATE) / RATE
+    slow, tone = 0.3 + 0.2 * np.sin(2 * np.pi * 0.7 * time), 0.2 * np.sin(2 * np.pi * 40 * time)
+    left = without_drift((slow + tone).astype(np.float32), RATE)
+    np.testing.assert_allclose(left[2000:-2000], tone[2000:-2000], atol=0.01)
 
 
 def test_a_long_part_is_kept_by_passages_from_its_begin_to_its_end(
@@ -242,8 +270,9 @@ def test_a_long_part_is_kept_by_passages_from_its_begin_to_its_end(
     assert list(np.diff(starts)) == [100] * (len(starts) - 1)
     np.testing.assert_array_equal(made.units.points[:100], rows[:100])
     np.testing.assert_array_equal(made.units.points[-100:], rows[-100:])
-    normal = encoding.normalise(tf.constant(music[None]))
-    np.testing.assert_allclose(made.spectra[-100:], frames.stft_frames(normal, 512, 128)[0, -100:], atol=0.01)
+    heard = made.sound(tf.constant(rows[None, -100:]))[0]
+    expected = music[(len(rows) - 100) * 128 :][: len(heard)]
+    np.testing.assert_allclose(heard[100:-2000], expected[100:-2000], atol=0.01)
 
 
 def test_every_frame_of_a_free_run_is_one_of_the_songs(music: Samples, generator: Generator, made: Recall) -> None:
@@ -268,6 +297,9 @@ def test_blocks_go_on_with_what_was_heard(music: Samples, generator: Generator) 
     audio = generator.generate(prime, 3.21)
     assert audio.shape == (1, round(3.21 * RATE))
     np.testing.assert_array_equal(audio, generator.generate(prime, 3.21))
+    blocks = list(generator.stream(prime, 3.21, block_seconds=0.5))
+    assert len(blocks) > 5
+    np.testing.assert_allclose(np.concatenate(blocks, 1), audio, atol=1e-5)
 
 
 def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) -> None:
@@ -279,7 +311,8 @@ def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) ->
     for name in PLACES:
         np.testing.assert_array_equal(getattr(loaded, name).points, getattr(made, name).points)
         np.testing.assert_array_equal(getattr(loaded, name).lonely, getattr(made, name).lonely)
-    assert loaded.step_seconds == made.step_seconds
+    for name in NUMBERS:
+        assert getattr(loaded, name) == getattr(made, name)
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UserError, match="train the run again"):
         Recall.load(file)
