@@ -22,6 +22,7 @@ from sonicrnn.distances import NAMES, Likeness, Stretch, distances, likeness, lo
 from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration
+from sonicrnn.graphs import graph
 from sonicrnn.leveller import usual_level
 from sonicrnn.levels import Samples
 from sonicrnn.song import Song
@@ -210,6 +211,6 @@ def _audio(free_run: FreeRun, drawn: tf.Tensor, contrast: Contrast | None) -> np
     return samples[:, encoding.overlap : samples.shape[1] - encoding.overlap]
 
 
-@tf.function(reduce_retracing=True)
+@graph
 def _decode(encoding: Encoding, drawn: tf.Tensor, centre: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return encoding.decode(drawn, None, Contrast(centre, factor))

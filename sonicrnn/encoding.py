@@ -23,6 +23,7 @@ from sonicrnn.config import FrameSettings
 from sonicrnn.devices import cores
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
+from sonicrnn.graphs import graph
 from sonicrnn.parts import activations, find_parts
 from sonicrnn.song import Normaliser
 
@@ -262,9 +263,7 @@ def _with_arrays(plain: Encoding, mean: np.ndarray, analysis: np.ndarray, synthe
 def _with_parts(plain: Encoding, part: np.ndarray) -> Encoding:
     """The parts of the song's spectra, and between which levels they move."""
     single = replace(plain, settings=plain.settings.model_copy(update={"stack": 1}))
-    graph = tf.function(
-        lambda samples: frames.magnitude_of(single.raw(single.normalise(samples))), reduce_retracing=True
-    )
+    magnitudes_of = graph(lambda samples: frames.magnitude_of(single.raw(single.normalise(samples))))
     count, wanted = single.frame_count(len(part)), plain.settings.parts or 0
     if count < wanted:
         raise UserError(
@@ -273,7 +272,7 @@ def _with_parts(plain: Encoding, part: np.ndarray) -> Encoding:
         )
     looked_at = min(count, MOST_BLOCKS * BLOCK_SECONDS * single.sample_rate // single.step)
     every = max(1, looked_at // MOST_SPECTRA)
-    magnitudes = np.concatenate([block[::every] for block in encoded_blocks(graph, single, part, MOST_BLOCKS)])
+    magnitudes = np.concatenate([block[::every] for block in encoded_blocks(magnitudes_of, single, part, MOST_BLOCKS)])
     parts = find_parts(magnitudes, wanted)
     active = np.concatenate([activations(tf.constant(some), tf.constant(parts)).numpy() for some in _cut(magnitudes)])
     floor = PART_FLOOR * np.sqrt(np.mean(np.square(active), 0)) + 1e-6
@@ -287,10 +286,10 @@ def _cut(spectra: np.ndarray, length: int = 4096) -> list[np.ndarray]:
 
 def _transition(encoding: Encoding, part: np.ndarray) -> np.ndarray:
     """[dimension, dimension]: next frames from the frames before them, by least squares with a ridge."""
-    graph = tf.function(encoding.encode, reduce_retracing=True)
+    encode = graph(encoding.encode)
     size = encoding.dimension
     lagged, square = np.zeros([size, size]), np.zeros([size, size])
-    for block in encoded_blocks(graph, encoding, part, MOST_BLOCKS):
+    for block in encoded_blocks(encode, encoding, part, MOST_BLOCKS):
         exact = block.astype(np.float64)
         lagged += exact[:-1].T @ exact[1:]
         square += exact[:-1].T @ exact[:-1]
@@ -365,9 +364,9 @@ def _moments(
     make: Callable[[tf.Tensor], tf.Tensor], encoding: Encoding, part: np.ndarray, full: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and (co)variance of what `make` makes of the normalised samples of a part, summed in float64."""
-    graph = tf.function(lambda samples: make(encoding.normalise(samples)), reduce_retracing=True)
+    feature = graph(lambda samples: make(encoding.normalise(samples)))
     count, total, square = 0, np.zeros(1), np.zeros(1)
-    for block in encoded_blocks(graph, encoding, part, MOST_BLOCKS):
+    for block in encoded_blocks(feature, encoding, part, MOST_BLOCKS):
         exact = block.astype(np.float64)
         count += len(exact)
         total = total + exact.sum(0)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn.encoding import Contrast, Encoding
+from sonicrnn.graphs import graph
 from sonicrnn.heads import uniform_of
 from sonicrnn.models import SongModel
 from sonicrnn.recall import Recall
@@ -39,14 +40,14 @@ class FreeRun(tf.Module):
         highest = encoding.ceiling
         self.ceiling = np.minimum(DRAW_LIMIT, np.float32(DRAW_LIMIT) if highest is None else highest)
 
-    @tf.function(reduce_retracing=True)
+    @graph
     def listen(self, prime: tf.Tensor):
         """Encoded prime [pieces, time, dimension] -> parameters of the next frame [pieces, parameter] and the state."""
         parameters, states = self.model.follow(prime, None)
         recalled = self.recall.begin(tf.shape(prime)[0]) if self.recall else ()
         return parameters[:, -1], (states, recalled)
 
-    @tf.function(reduce_retracing=True)
+    @graph
     def draw(self, parameters, states, first_step, count, temperature, seeds):
         """Draw `count` frames, each the next one's input.
 
@@ -96,17 +97,17 @@ class FreeRun(tf.Module):
         begin = first_step - first * NOISE_BLOCK
         return noise[begin : begin + count]
 
-    @tf.function(reduce_retracing=True)
+    @graph
     def encode(self, samples):
         """[pieces, samples] -> encoded frames."""
         return self.encoding.encode(samples)
 
-    @tf.function(reduce_retracing=True)
+    @graph
     def decode(self, frames):
         """Encoded frames -> [pieces, samples], edges included."""
         return self._sound(frames, None, self.contrast)
 
-    @tf.function(reduce_retracing=True)
+    @graph
     def decode_after(self, frames, known):
         """Encoded frames -> [pieces, samples], edges included; the first go on from the audio `known`."""
         return self._sound(frames, known, self.contrast)
@@ -117,7 +118,7 @@ class FreeRun(tf.Module):
             return self.recall.sound(frames, None if known is None else known - offset) + offset
         return self.encoding.decode(frames, known, contrast)
 
-    @tf.function(reduce_retracing=True)
+    @graph
     def reconstruct(self, samples):
         """[pieces, samples] through the frames, or those of the song that are nearest, and back, edges included."""
         return self._sound(self.encoding.encode(samples))

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn.config import ModelSettings
+from sonicrnn.graphs import graph
 from sonicrnn.heads import make_head
 from sonicrnn.recurrent import GRU, LSTM
 
@@ -222,7 +223,7 @@ class SongModel(keras.Model):
             loss = tf.reduce_mean(self.head.loss(parameters, targets))
         return loss, tape.gradient(loss, self.trainable_variables), after
 
-    @tf.function(reduce_retracing=True)
+    @graph
     def example_loss(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """The mean loss of a batch, without noise or dropout: scalar."""
         return tf.reduce_mean(self.head.loss(self(inputs, training=False), targets))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from sonicrnn.graphs import graph
+
 LEAST = 1e-6  # of an activation or of a sum of parts
 FIND_STEPS, LISTEN_STEPS = 150, 40  # updates; more of them change the fit by less than 0.1 dB
 FINE_BINS = 256  # of the lowest, each by itself; of the others, four count as one
@@ -82,7 +84,7 @@ def _share(magnitudes: tf.Tensor, found: tf.Tensor, parts: tf.Tensor) -> tf.Tens
     return tf.linalg.matmul(ratio, parts, transpose_b=True)
 
 
-@tf.function(reduce_retracing=True)
+@graph
 def _improved(magnitudes: tf.Tensor, found: tf.Tensor, parts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     for _ in range(TURNS):
         found *= _share(magnitudes, found, parts)

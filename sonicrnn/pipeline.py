@@ -25,6 +25,7 @@ from sonicrnn.config import DataSettings
 from sonicrnn.encoding import Encoding, encoded_blocks
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
+from sonicrnn.graphs import graph
 
 # Examples of the validation part that one look at it takes; spread evenly, always the same ones.
 MOST_VALIDATION_EXAMPLES = 512
@@ -220,7 +221,7 @@ def _frames(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Te
 
 def _write_rows(file: Path, part: np.ndarray, encoding: Encoding) -> None:
     total = encoding.frame_count(len(part))
-    encode = tf.function(encoding.encode, reduce_retracing=True)
+    encode = graph(encoding.encode)
     with written_beside(file) as beside:
         rows = np.lib.format.open_memmap(beside, "w+", np.float32, (total, encoding.dimension))
         first = 0

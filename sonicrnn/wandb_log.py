@@ -25,6 +25,7 @@ from sonicrnn.callbacks import averaged_weights
 from sonicrnn.checkpoint import Progress
 from sonicrnn.config import Settings
 from sonicrnn.encoding import Encoding
+from sonicrnn.graphs import graph
 from sonicrnn.models import SongModel
 from sonicrnn.pictures import save_figure, spectrogram, target_against_prediction
 from sonicrnn.run import Run
@@ -103,7 +104,7 @@ def validation_example(model: SongModel, encoding: Encoding, data: tf.data.Datas
 
     Waveforms: the last frame, [samples]. Spectra: the log magnitudes, [spectra, bins]. Else the model's own frames.
     """
-    expect = tf.function(lambda inputs: model.head.mean(model(inputs, training=False)))
+    expect = graph(lambda inputs: model.head.mean(model(inputs, training=False)))
 
     def readable(frames: tf.Tensor) -> Values:  # [time, dimension]
         kind = encoding.settings.kind
