@@ -46,7 +46,6 @@ BALANCE_SECONDS = 10.0  # over which that mean is taken
 
 FOLLOW_SECONDS = (0.2, 0.7)  # the song's own order is followed for no longer than a time drawn from this range
 LIKES_NEXT = 0.5  # the song's next frame seems nearer by this share of the nearest frame's distance
-LEFT_SECONDS = 1.0  # what comes within this time of a passage that was followed for long enough is barred
 STALE_SECONDS = 6.0  # for so long, or this share of the song, the thread of a passage that was left is not taken up
 STALE_SHARE = 0.1
 STALE_REACH_SECONDS = 0.5  # either way from where the passage would be by then
@@ -57,7 +56,7 @@ FORGET_SECONDS = 60.0  # after which it is as good as new
 DRIFT_SECONDS = 0.128  # of the window over which an offset is told
 MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
-BARRED = 1e9  # a distance beyond all others
+BARRED = 1e6  # more than any distance; where all are barred, the nearest is still told
 PLACES, ARRAYS = ("units", "motion"), ("rows", "first")
 NUMBERS = ("scale", "frame_length", "sample_rate")
 
@@ -69,7 +68,7 @@ class State(NamedTuple):
     left: [pieces] int32, how many steps the song's order may still be followed.
     heard: [pieces, unit], how lately, from 0 (never) to 1 (just now).
     stale: [pieces, unit], how lately the song's thread that leads to the unit was followed, likewise.
-    unlike: [pieces, unit], how far what the song did before the unit is from what was heard.
+    unlike: [pieces, unit], how far what the song did before the unit is from what was heard, times `KEEPS_TIME`.
     off: [pieces, dimension], how far the mean of what was heard lately lies off the song's.
     """
 
@@ -86,9 +85,11 @@ class Places:
 
     def __init__(self, points: np.ndarray, lonely: np.ndarray):
         self.points, self.lonely = np.asarray(points, np.float32), np.asarray(lonely, np.float32)
+        squares = np.square(self.points).sum(1)
         self._points = tf.constant(self.points)
-        self._squares = tf.reduce_sum(tf.square(self._points), 1)
-        self._helped = self._squares - HELPS_LONELY * self.lonely
+        # One product gives the whole of a squared distance: of [wanted, its square, 1] and these.
+        self._near = tf.constant(_factors(self.points, squares))
+        self._helped = tf.constant(_factors(self.points, squares - HELPS_LONELY * self.lonely))
 
     def of(self, unit: tf.Tensor) -> tf.Tensor:
         """Their points."""
@@ -96,14 +97,22 @@ class Places:
 
     def nearest(self, wanted: tf.Tensor) -> tf.Tensor:
         """[some, dimension] -> [some] int32, the unit that lies nearest."""
-        return tf.argmin(self._squares + self._products(wanted), 1, tf.int32)
+        return tf.argmin(tf.linalg.matmul(_with_square(wanted), self._near), 1, tf.int32)
 
-    def distances(self, wanted: tf.Tensor) -> tf.Tensor:
-        """[some, dimension] -> [some, unit], squared; less for the lonely."""
-        return self._helped + self._products(wanted) + tf.reduce_sum(tf.square(wanted), 1, keepdims=True)
+    def distances(self, wanted: tf.Tensor, weight: float = 1.0) -> tf.Tensor:
+        """[some, dimension] -> [some, unit], squared, times `weight`; less for the lonely."""
+        return tf.linalg.matmul(weight * _with_square(wanted), self._helped)
 
-    def _products(self, wanted: tf.Tensor) -> tf.Tensor:
-        return -2 * tf.linalg.matmul(wanted, self._points, transpose_b=True)
+
+def _factors(points: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """[dimension + 2, unit]"""
+    return np.concatenate([-2 * points.T, np.ones([1, len(points)]), squares[None]]).astype(np.float32)
+
+
+def _with_square(wanted: tf.Tensor) -> tf.Tensor:
+    """[some, dimension + 2]"""
+    square = tf.reduce_sum(tf.square(wanted), 1, keepdims=True)
+    return tf.concat([wanted, square, tf.ones_like(square)], 1)
 
 
 class Recall(tf.Module):
@@ -139,12 +148,16 @@ class Recall(tf.Module):
         self.mean = tf.constant(units.points.mean(0))
         # Where a passage begins: the unit before it in this list is not the one before it in the song.
         self.begins = tf.constant(np.diff(first, prepend=-2) != 1)
+        # What is heard with a unit, and which threads are taken to be its own, by how far they lie from it.
+        away = self.step_seconds * np.arange(-self.count, self.count + 1, dtype=np.float32)  # s
+        self._around = tf.constant(np.exp(-np.square(away / HEARD_SECONDS)))
+        self._thread = tf.constant((np.abs(away) <= STALE_REACH_SECONDS).astype(np.float32))
 
     def begin(self, pieces: tf.Tensor) -> State:
         """Nothing was heard yet."""
         none = tf.zeros([pieces, self.count])
         return State(
-            tf.fill([pieces], -2), tf.ones([pieces], tf.int32), none, none, none, tf.zeros([pieces, self.dimension])
+            tf.fill([pieces], -1), tf.zeros([pieces], tf.int32), none, none, none, tf.zeros([pieces, self.dimension])
         )
 
     def choose(self, drawn: tf.Tensor, state: State, uniform: tf.Tensor) -> tuple[tf.Tensor, State]:
@@ -158,34 +171,36 @@ class Recall(tf.Module):
         Returns:
             frames [pieces, dimension], and the state to go on from.
         """
-        far = self.units.distances(drawn - BALANCES * state.off) + KEEPS_TIME * state.unlike
-        scale = tf.maximum(tf.reduce_min(far, 1, keepdims=True), LEAST_DISTANCE * self.dimension)
-        ahead = tf.range(self.count) - state.last[:, None]
-        over = (state.left == 0)[:, None]
-        follows = (ahead == 1) & ~self.begins & ~over
-        left_behind = over & (ahead >= 0) & (ahead <= max(1, round(LEFT_SECONDS / self.step_seconds)))
-        barred = left_behind | ((state.stale > 0.5) & ~follows)
-        far += scale * tf.where(follows, -LIKES_NEXT, AVOIDS_HEARD * state.heard) + tf.where(barred, BARRED, 0.0)
-        unit = tf.argmin(far, 1, tf.int32)
-        return self.units.of(unit), self._after(unit, state, uniform)
+        far = self.units.distances(drawn - BALANCES * state.off) + state.unlike
+        scale = tf.maximum(tf.reduce_min(far, 1), LEAST_DISTANCE * self.dimension)
+        stands_back = far + (AVOIDS_HEARD * scale)[:, None] * state.heard
+        stands_back += tf.where(state.stale > 0.5, BARRED, 0.0)
+        other = tf.argmin(stands_back, 1, tf.int32)
+        # The song's next frame is alone in what it may: neither that it was heard nor its thread counts.
+        following = tf.minimum(state.last + 1, self.count - 1)
+        may = (state.left > 0) & (state.last + 1 < self.count) & ~tf.gather(self.begins, following)
+        near = tf.gather(far, following, batch_dims=1) - LIKES_NEXT * scale
+        follows = may & (near <= tf.gather(stands_back, other, batch_dims=1))
+        unit = tf.where(follows, following, other)
+        return self.units.of(unit), self._after(unit, follows, state, uniform)
 
-    def _after(self, unit: tf.Tensor, state: State, uniform: tf.Tensor) -> State:
-        """The state once `unit` [pieces] was heard."""
-        followed = (unit == state.last + 1) & (state.left > 0)
+    def _after(self, unit: tf.Tensor, follows: tf.Tensor, state: State, uniform: tf.Tensor) -> State:
+        """The state once `unit` [pieces] was heard, which `follows` [pieces] the last or not."""
         shortest, longest = (seconds / self.step_seconds for seconds in FOLLOW_SECONDS)
         fresh = tf.maximum(1, tf.cast(shortest + (longest - shortest) * uniform, tf.int32))
-        away = self.step_seconds * tf.abs(tf.cast(tf.range(self.count) - unit[:, None], tf.float32))  # s
+        away = tf.range(self.count, 2 * self.count) - unit[:, None]  # where 0 stands at `count`
         heard = (1 - self._share_of(FORGET_SECONDS)) * state.heard
         stale_seconds = min(STALE_SECONDS, STALE_SHARE * self.count * self.step_seconds)
         stale = 0.5 ** (self.step_seconds / stale_seconds) * state.stale
-        unlike = self.motion.distances(self.motion.of(unit))
+        share = self._share_of(TIME_SECONDS)
+        unlike = self.motion.distances(self.motion.of(unit), KEEPS_TIME * share)
         # One step on, what stands at a unit is what was said of the unit before it.
         return State(
             last=unit,
-            left=tf.where(followed, state.left - 1, fresh),
-            heard=tf.maximum(heard, tf.exp(-tf.square(away / HEARD_SECONDS))),
-            stale=tf.roll(tf.where(away <= STALE_REACH_SECONDS, 1.0, stale), 1, 1),
-            unlike=tf.roll(state.unlike + self._share_of(TIME_SECONDS) * (unlike - state.unlike), 1, 1),
+            left=tf.where(follows, state.left - 1, fresh),
+            heard=tf.maximum(heard, tf.gather(self._around, away)),
+            stale=tf.roll(tf.maximum(stale, tf.gather(self._thread, away)), 1, 1),
+            unlike=tf.roll((1 - share) * state.unlike + unlike, 1, 1),
             off=state.off + self._share_of(BALANCE_SECONDS) * (self.units.of(unit) - self.mean - state.off),
         )
 
