@@ -5,7 +5,8 @@
 
 Delivered: frames a second that the tf.data pipeline hands out when nobody works on them. Consumed: frames a second that
 the training step takes when its batch is already there. Both are medians of blocks of steps, taken in turn. Memory is
-what the process holds of its own (RssAnon) beside the song, which is mapped from the disk.
+what the process holds of its own (RssAnon) beside the song, which is mapped from the disk: the highest of two stretches
+of batches, one after the other. It moves up and down with the batches that happen to be under way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 ROUNDS = 5
 RATE = 16_000
 MEMORY_MINUTES = (10, 60)  # and the longest song
-MEMORY_STEPS = 200
+MEMORY_STEPS = 400  # of each stretch
 MODELS = {
     "gru.yaml": ["configs/gru.yaml"],
     "seeds: waveform 1000 × 50": [
@@ -55,10 +56,10 @@ def main() -> None:
     for name, arguments in MODELS.items():
         delivered, consumed = _speeds(arguments)
         print(f"| {name} | {delivered:,.0f} | {consumed:,.0f} | {delivered / consumed:.0f} × |", flush=True)
-    print(f"\n| song | memory before, MB | after {MEMORY_STEPS} batches, MB |\n| --- | --- | --- |")
+    print(f"\n| song | memory, first {MEMORY_STEPS} batches, MB | next {MEMORY_STEPS}, MB |\n| --- | --- | --- |")
     for minutes in (*MEMORY_MINUTES, 60 * options.hours):
-        before, after = _memory_in_a_process(minutes)
-        print(f"| {minutes:g} min | {before:.0f} | {after:.0f} |", flush=True)
+        first, then = _memory_in_a_process(minutes)
+        print(f"| {minutes:g} min | {first:.0f} | {then:.0f} |", flush=True)
 
 
 def _speeds(arguments: list[str]) -> tuple[float, float]:
@@ -97,7 +98,7 @@ def _steps_a_second(step: Callable[[], object], count: int) -> float:
 
 
 def _memory_in_a_process(minutes: float) -> tuple[float, float]:
-    """MB before and after, in a process of its own."""
+    """MB at most in each of two stretches, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "song.f32"
         with file.open("wb") as stream:
@@ -105,8 +106,8 @@ def _memory_in_a_process(minutes: float) -> tuple[float, float]:
                 block.tofile(stream)
         command = [sys.executable, "-m", "benchmarks.pipeline", "--memory-of", str(file)]
         made = subprocess.run(command, check=True, capture_output=True, text=True)
-    before, after = json.loads(made.stdout.strip().splitlines()[-1])
-    return before, after
+    first, then = json.loads(made.stdout.strip().splitlines()[-1])
+    return first, then
 
 
 def _noise(samples: int, block: int = 1 << 22) -> Iterator[np.ndarray]:
@@ -116,7 +117,7 @@ def _noise(samples: int, block: int = 1 << 22) -> Iterator[np.ndarray]:
 
 
 def _memory(file: Path) -> tuple[float, float]:
-    """Of this process before and after some hundred batches of a song that is mapped from the disk."""
+    """Of this process in two stretches of batches of a song that is mapped from the disk."""
     from sonicrnn.config import DataSettings, FrameSettings
     from sonicrnn.encoding import Encoding
     from sonicrnn.pipeline import make_table, training_data
@@ -126,12 +127,17 @@ def _memory(file: Path) -> tuple[float, float]:
     data = DataSettings(sequence_length=50, shift=1000, batch_size=128)
     encoding = Encoding(FrameSettings(kind="waveform", frame_length=1000), RATE, Normaliser(0.0, 1.0))
     batches = iter(training_data(make_table(part, encoding, data, file.parent, "noise"), 1))
-    for _ in range(20):  # buffers that are filled once
+    return _highest(batches), _highest(batches)
+
+
+def _highest(batches: Iterator[object]) -> float:
+    """MB at most, seen ten batches apart."""
+    highest = 0.0
+    for step in range(MEMORY_STEPS):
         next(batches)
-    before = _own_megabytes()
-    for _ in range(MEMORY_STEPS):
-        next(batches)
-    return before, _own_megabytes()
+        if step % 10 == 0:
+            highest = max(highest, _own_megabytes())
+    return highest
 
 
 def _own_megabytes() -> float:
