@@ -1,8 +1,7 @@
 """The free run: a prime in, new audio out, the whole loop in one graph.
 
 The prime is read in one pass, then the model's own draws are its inputs; the recurrent state is carried, so every step
-costs the same. Long pieces are made in blocks whose frames, phases and samples join without a seam, so that memory does
-not grow. The prime is never part of the output.
+costs the same, and so does every block of steps. The prime is never part of the output.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from sonicrnn.recall import Recall
 # run where no training frame ever was.
 DRAW_LIMIT = 6.0
 NOISE_BLOCK = 64  # steps whose noise is made at once
-LIMIT, CEILING = 0.85, 0.98  # of full scale: samples over the limit are bent to stay under the ceiling: nothing clips
 
 
 class FreeRun(tf.Module):
@@ -53,7 +51,7 @@ class FreeRun(tf.Module):
 
         Args:
             parameters, states: as `listen` or the last `draw` left them.
-            first_step: int32, frames drawn before.
+            first_step: int32, frames drawn before; one for all or [pieces].
             count: int32.
             temperature: float32 [pieces].
             seeds: int32 [pieces]; a piece depends on its own seed alone, not on its neighbours.
@@ -82,20 +80,22 @@ class FreeRun(tf.Module):
 
     def _noise(self, first_step, count, seeds):
         """Standard normal noise [count, pieces, noise_size]: that of a step is the same wherever a block begins."""
-        first, size = first_step // NOISE_BLOCK, self.model.head.noise_size + (1 if self.recall else 0)
-        blocks = (first_step + count - 1) // NOISE_BLOCK - first + 1
+        size = self.model.head.noise_size + (1 if self.recall else 0)
+        blocks = (count + 2 * NOISE_BLOCK - 2) // NOISE_BLOCK  # that so many steps may reach into
 
-        def of_piece(seed):
+        def of_piece(piece):
+            seed, first_step = piece
+            first = first_step // NOISE_BLOCK
             made = tf.map_fn(
                 lambda block: tf.random.stateless_normal([NOISE_BLOCK, size], tf.stack([seed, block])),
                 first + tf.range(blocks),
                 fn_output_signature=tf.float32,
             )
-            return tf.reshape(made, [blocks * NOISE_BLOCK, size])
+            begin = first_step - first * NOISE_BLOCK
+            return tf.reshape(made, [blocks * NOISE_BLOCK, size])[begin : begin + count]
 
-        noise = tf.transpose(tf.map_fn(of_piece, seeds, fn_output_signature=tf.float32), [1, 0, 2])
-        begin = first_step - first * NOISE_BLOCK
-        return noise[begin : begin + count]
+        pieces = seeds, tf.broadcast_to(first_step, tf.shape(seeds))
+        return tf.transpose(tf.map_fn(of_piece, pieces, fn_output_signature=tf.float32), [1, 0, 2])
 
     @graph
     def encode(self, samples):
@@ -105,87 +105,22 @@ class FreeRun(tf.Module):
     @graph
     def decode(self, frames):
         """Encoded frames -> [pieces, samples], edges included."""
-        return self._sound(frames, None, self.contrast)
+        return self.sound(frames)
 
-    @graph
-    def decode_after(self, frames, known):
-        """Encoded frames -> [pieces, samples], edges included; the first go on from the audio `known`."""
-        return self._sound(frames, known, self.contrast)
+    def sound(self, frames, known=None):
+        """Encoded frames -> [pieces, samples], edges included.
 
-    def _sound(self, frames, known=None, contrast=None):
+        Phases that have to be found go on from those of `known`, the audio of the first frames.
+        """
         if self.recall:
-            offset = self.encoding.normaliser.offset
-            return self.recall.sound(frames, None if known is None else known - offset) + offset
-        return self.encoding.decode(frames, known, contrast)
+            return self._recalled(frames)
+        return self.encoding.decode(frames, known, self.contrast)
 
     @graph
     def reconstruct(self, samples):
         """[pieces, samples] through the frames, or those of the song that are nearest, and back, edges included."""
-        return self._sound(self.encoding.encode(samples))
+        frames = self.encoding.encode(samples)
+        return self._recalled(frames) if self.recall else self.encoding.decode(frames)
 
-
-def limited(samples: np.ndarray) -> np.ndarray:
-    """Bend what lies beyond `LIMIT` smoothly towards `CEILING`; everything under it stays as it is."""
-    over = np.abs(samples) - LIMIT
-    if over.max(initial=-1.0) <= 0:
-        return samples
-    room = CEILING - LIMIT
-    bent = np.sign(samples) * (LIMIT + room * np.tanh(over / room))
-    return np.where(over > 0, bent, samples).astype(np.float32)
-
-
-class Sounding:
-    """Frames in, samples out, block by block, each decoded together with the frames before it that it overlaps with.
-
-    For the first block those are the prime's last frames: the piece begins as it would go on from the prime, in its
-    very phases. What still overlaps with the prime is cut off.
-
-    Attributes:
-        pending: how many samples fewer than `time * step` the next block gives: those that belong to the prime, and
-            those that are held back until the frames after them are known; 0 after the first block.
-    """
-
-    def __init__(self, run: FreeRun, prime: tf.Tensor, prime_samples: np.ndarray):
-        self.run = run
-        encoding = run.encoding
-        spectral = encoding.settings.kind == "stft"
-        self.least_known = encoding.settings.frame_length if spectral else None  # samples that can be gone on from
-        self.held = encoding.settings.frame_length if spectral and not run.recall else 0  # phases find their way
-        self.begin = encoding.overlap  # of the next block's new samples, counted from the end of the frames kept
-        self.pending = encoding.overlap + self.held
-        self.kept = -(-4 * encoding.span // encoding.step) if self.pending else 0
-        self.tail = np.zeros([len(prime_samples), 0], np.float32)
-        self._keep(prime)
-        self.known = prime_samples[:, -(self.frames.shape[1] * encoding.step + encoding.overlap) :]
-
-    def add(self, frames: tf.Tensor) -> np.ndarray:
-        """Encoded frames [pieces, time, dimension] -> the samples that they finish, [pieces, time * step - pending]."""
-        step = self.run.encoding.step
-        together = tf.concat([self.frames, frames], 1)
-        if self.least_known is not None and self.known.shape[1] >= self.least_known:
-            samples = self.run.decode_after(together, tf.constant(self.known)).numpy()
-        else:
-            samples = self.run.decode(together).numpy()
-        first, last = self.frames.shape[1] * step + self.begin, together.shape[1] * step - self.held
-        finished = samples[:, first:last]
-        if last > first:
-            finished = faded(self.tail, finished)
-            self.tail = samples[:, last : last + self.held // 4]
-        self.begin = max(0, first - last) - self.held
-        self.pending = max(0, first - last)
-        self._keep(together)
-        # What lies after `last` waits for frames to come: it is no ground to go on from.
-        self.known = samples[:, (together.shape[1] - self.frames.shape[1]) * step : max(first, last)]
-        return finished
-
-    def _keep(self, frames: tf.Tensor) -> None:
-        """Remember the last frames, as context of the next block."""
-        self.frames = frames[:, max(0, frames.shape[1] - self.kept) :]
-
-
-def faded(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """`after` [pieces, samples], its beginning cross-faded from `before` [pieces, some samples]."""
-    length = min(before.shape[1], after.shape[1])
-    rise = (np.arange(length, dtype=np.float32) + 0.5) / max(1, length)
-    mixed = before[:, :length] * (1 - rise) + after[:, :length] * rise
-    return np.concatenate([mixed, after[:, length:]], 1)
+    def _recalled(self, frames):
+        return self.recall.sound(frames) + self.encoding.normaliser.offset

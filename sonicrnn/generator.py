@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -17,15 +18,16 @@ from sonicrnn.devices import be_quiet
 from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
-from sonicrnn.free_run import FreeRun, Sounding, limited
-from sonicrnn.leveller import Leveller
+from sonicrnn.free_run import FreeRun
 from sonicrnn.models import SongModel
 from sonicrnn.recall import Recall
 from sonicrnn.run import Run
 from sonicrnn.song import Song, open_song
+from sonicrnn.sounding import limited
+from sonicrnn.stream import Stream
 
 KEPT_PRIMES = 16  # in a run folder, so that it generates without the song
-BLOCK_SECONDS = 20.0  # of audio made at once: what a piece of any length needs in memory
+BLOCK_SECONDS = 5.0  # of audio made at once: what a piece of any length needs in memory
 
 
 def load_generator(folder: str | Path) -> RunGenerator:
@@ -97,6 +99,11 @@ class Generator:
     def encoding(self) -> Encoding:
         return self.free_run.encoding
 
+    @cached_property
+    def graphs(self) -> Stream:
+        """What it runs."""
+        return Stream(self.free_run, self.calibration.gain, self.calibration.level)
+
     def generate(
         self,
         primes: np.ndarray,
@@ -124,50 +131,33 @@ class Generator:
     ) -> Iterator[np.ndarray]:
         """The same pieces in blocks as they are made, [pieces, some samples] each.
 
+        All blocks are of one length and the last is cut, so that a short piece is the beginning of a long one.
+
         Raises UserError for a prime under one frame.
         """
-        encoding, run = self.encoding, self.free_run
-        wanted = round(seconds * encoding.sample_rate)
+        encoding, graphs = self.encoding, self.graphs
+        wanted, count = round(seconds * encoding.sample_rate), self.steps(block_seconds)
         primes = np.asarray(primes, np.float32)
-        # Whole steps that end with the prime's very last sample, so that the piece begins right after it.
-        primes = primes[:, max(0, primes.shape[1] - encoding.overlap) % encoding.step :]
-        prime = run.encode(tf.constant(primes))
-        if prime.shape[1] < 1:
+        if primes.shape[1] < encoding.span:
             raise UserError(f"the prime is shorter than one frame of {encoding.span} samples: take a longer one")
-        temperatures = np.broadcast_to(self.temperature if temperature is None else temperature, [len(primes)]).astype(
-            np.float32
-        )
-        parameters, states = run.listen(prime)
-        sounding = Sounding(run, prime, primes)
-        level = self.calibration.level
-        leveller = None if level is None else Leveller(level, encoding.sample_rate, len(primes))
-        step, made, per_block = 0, 0, max(1, round(block_seconds * encoding.sample_rate / encoding.step))
+        temperatures = np.broadcast_to(self.temperature if temperature is None else temperature, [len(primes)])
+        temperatures = tf.constant(temperatures, tf.float32)
+        state, made = graphs.begin(graphs.hear(tf.constant(primes)), temperatures, tf.constant(seeds, tf.int32)), 0
         while made < wanted:
-            count = min(per_block, -(-(wanted - made + sounding.pending) // encoding.step))
-            frames, parameters, states = run.draw(
-                parameters,
-                states,
-                tf.constant(step),
-                tf.constant(count),  # as tensors, so that one graph serves all lengths
-                tf.constant(temperatures),
-                tf.constant(seeds, tf.int32),
-            )
-            step += count
-            block = self._sound(sounding.add(frames)) * np.float32(self.calibration.gain)
-            block = limited(leveller.add(block) if leveller else block)[:, : wanted - made]
+            samples, state = graphs.go_on(state, tf.constant(count), temperatures)
+            block = samples[:, : wanted - made].numpy()
             made += block.shape[1]
-            if block.shape[1]:
-                yield block
+            yield block
+
+    def steps(self, seconds: float) -> int:
+        """The fewest steps of the model that last so long."""
+        return max(1, math.ceil(seconds * self.encoding.sample_rate / self.encoding.step))
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray:
         """[samples] through the frames and back, without the edges: the best that this kind of frame can do."""
-        edge = self.encoding.overlap
-        whole = self.free_run.reconstruct(tf.constant(samples[None], tf.float32))[0].numpy()
-        return limited(self._sound(whole[edge : len(whole) - edge]))
-
-    def _sound(self, samples: np.ndarray) -> np.ndarray:
-        """Without the song's constant offset, which is no sound, and which phases that were found anew do not have."""
-        return samples - np.float32(self.encoding.normaliser.offset)
+        edge, offset = self.encoding.overlap, self.encoding.normaliser.offset
+        whole = self.free_run.reconstruct(tf.constant(samples[None], tf.float32))[0]
+        return limited(whole[edge : len(whole) - edge] - offset).numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +186,7 @@ class RunGenerator(Generator):
         """
         if part == "validation" and at is None and self.run.primes.is_file():
             kept = np.load(self.run.primes, allow_pickle=False)
-            return kept[[np.random.default_rng([seed, 5]).integers(len(kept)) for seed in seeds]]
+            return kept[[seed % len(kept) for seed in seeds]]
         samples, rate = self.song.part(part), self.song.sample_rate
         length = min(len(samples), round(self.settings.generate.prime_seconds * rate))
         if at is None:

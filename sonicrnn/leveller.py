@@ -3,33 +3,39 @@
 A free run may stay for minutes in a quiet passage that the song leaves after seconds. The level is followed as a
 listener follows it, rising within a second or two and falling within eight; as long as it stays near the song's nothing
 is changed, and beyond that only what is too much or too little is made up for.
+
+TensorFlow throughout, so that the same code levels a piece in Python and inside an export.
 """
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
-Floats = npt.NDArray[np.float64]
+from sonicrnn.graphs import graph
 
 HOP_SECONDS = 0.1
 RISE_SECONDS, FALL_SECONDS = 1.5, 8.0
 FREE_DB = 3.0  # either way from the song's level
 MOST_DB = 15.0
 _LEAST_POWER = 1e-9
+_DECIBEL = math.log(10) / 10  # of a power, as a natural logarithm
 
 
-def followed(powers: npt.ArrayLike, before: Floats | float) -> Floats:
+@graph
+def followed(powers: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
     """Mean squares, one every `HOP_SECONDS`, [hops, ...] -> the power that is followed after each of them.
 
-    `before` is the power that was followed so far.
+    `before` is the power that was followed so far, [...].
     """
-    rise, fall = (1 - np.exp(-HOP_SECONDS / seconds) for seconds in (RISE_SECONDS, FALL_SECONDS))
-    found, now = [], np.asarray(before, np.float64)
-    for power in np.asarray(powers, np.float64):
-        now = now + np.where(power > now, rise, fall) * (power - now)
-        found.append(now)
-    return np.asarray(found)
+    rise, fall = (
+        tf.constant(1 - math.exp(-HOP_SECONDS / seconds), powers.dtype) for seconds in (RISE_SECONDS, FALL_SECONDS)
+    )
+    return tf.scan(lambda now, power: now + tf.where(power > now, rise, fall) * (power - now), powers, before)
 
 
 def usual_level(samples: npt.NDArray[np.float32], rate: int) -> float:
@@ -37,46 +43,82 @@ def usual_level(samples: npt.NDArray[np.float32], rate: int) -> float:
     hop = round(HOP_SECONDS * rate)
     count = len(samples) // hop
     powers = np.square(samples[: count * hop].astype(np.float64)).reshape(count, hop).mean(1)
-    return float(10 * np.log10(np.median(followed(powers, powers.mean())) + _LEAST_POWER))
+    course = followed(tf.constant(powers), tf.constant(powers.mean())).numpy()
+    return float(10 * np.log10(np.median(course) + _LEAST_POWER))
+
+
+class Level(NamedTuple):
+    """How loud pieces were so far: what the next block is levelled from.
+
+    power: [pieces], that is followed.
+    gains: [pieces, 2], at the begin and at the end of the hop that is under way.
+    sum: [pieces], of the squares of the samples of that hop so far.
+    place: [pieces] int32, how many these are.
+    """
+
+    power: tf.Tensor
+    gains: tf.Tensor
+    sum: tf.Tensor
+    place: tf.Tensor
 
 
 class Leveller:
     """Samples in, as many levelled samples out, block by block: where the blocks begin changes nothing.
 
-    A hop's gain follows from the hops before it and glides to the next one's.
+    A hop's gain follows from the hops before it and glides to the next one's. Every piece is levelled by itself.
 
     Args:
         level: dB re full scale, as of `usual_level`.
         rate: Hz.
-        pieces: how many are levelled side by side, each by itself.
     """
 
-    def __init__(self, level: float, rate: int, pieces: int):
+    def __init__(self, level: float, rate: int):
         self.level, self.hop = level, round(HOP_SECONDS * rate)
-        self.power = np.full(pieces, 10 ** (level / 10))
-        self.gains = np.ones([2, pieces])  # at the begin and at the end of the hop that is under way
-        self.sum, self.place = np.zeros(pieces), 0
 
-    def add(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """[pieces, some samples] -> as many."""
-        made, start = np.empty_like(samples), 0
-        while start < samples.shape[1]:
-            count = min(self.hop - self.place, samples.shape[1] - start)
-            block = samples[:, start : start + count]
-            share = (self.place + np.arange(count)) / self.hop
-            made[:, start : start + count] = block * (
-                self.gains[0][:, None] * (1 - share) + self.gains[1][:, None] * share
-            )
-            self.sum += np.square(block, dtype=np.float64).sum(1)
-            self.place += count
-            start += count
-            if self.place == self.hop:
-                self._next_hop()
-        return made
+    def begin(self, pieces: tf.Tensor) -> Level:
+        """Nothing was heard yet."""
+        return Level(
+            power=tf.fill([pieces], 10 ** (self.level / 10)),
+            gains=tf.ones([pieces, 2]),
+            sum=tf.zeros([pieces]),
+            place=tf.zeros([pieces], tf.int32),
+        )
 
-    def _next_hop(self) -> None:
-        self.power = followed([self.sum / self.hop], self.power)[0]
-        off = 10 * np.log10(self.power + _LEAST_POWER) - self.level
-        beyond = np.clip(off - np.clip(off, -FREE_DB, FREE_DB), -MOST_DB, MOST_DB)
-        self.gains = np.stack([self.gains[1], 10 ** (-beyond / 20)])
-        self.sum, self.place = np.zeros_like(self.sum), 0
+    def add(self, samples: tf.Tensor, level: Level) -> tuple[tf.Tensor, Level]:
+        """[pieces, some samples, at least one] -> as many, and the level to go on from."""
+        count = tf.shape(samples)[1]
+        sums = self._sums(samples, level)  # [pieces, hops]
+        powers = tf.transpose(followed(tf.transpose(sums) / self.hop, level.power))
+        gains = tf.concat([level.gains, self._gain(powers)], 1)  # at the begin of each hop; [pieces, hops + 2]
+        place = level.place[:, None] + tf.range(count)  # from the begin of the first hop
+        under_way = place // self.hop
+        share = tf.cast(place % self.hop, tf.float32) / self.hop
+        begin, end = (tf.gather(gains, under_way + ahead, axis=1, batch_dims=1) for ahead in (0, 1))
+        made = samples * (begin + share * (end - begin))
+
+        whole = (level.place + count) // self.hop  # hops that came to their end, [pieces]
+
+        def at(values: tf.Tensor, hop: tf.Tensor) -> tf.Tensor:
+            return tf.gather(values, hop, axis=1, batch_dims=1)
+
+        return made, Level(
+            power=at(tf.concat([level.power[:, None], powers], 1), whole),
+            gains=tf.stack([at(gains, whole), at(gains, whole + 1)], 1),
+            sum=at(tf.pad(sums, [[0, 0], [0, 1]]), whole),
+            place=(level.place + count) % self.hop,
+        )
+
+    def _sums(self, samples: tf.Tensor, level: Level) -> tf.Tensor:
+        """Of squares over each hop that the samples reach into, [pieces, hops]; the last may still be under way."""
+        pieces, count = tf.shape(samples)[0], tf.shape(samples)[1]
+        hops = (count + 2 * self.hop - 2) // self.hop
+        source = tf.range(hops * self.hop) - level.place[:, None]
+        squares = tf.gather(tf.square(samples), tf.clip_by_value(source, 0, count - 1), axis=1, batch_dims=1)
+        squares = tf.where((source >= 0) & (source < count), squares, 0.0)
+        sums = tf.reduce_sum(tf.reshape(squares, [pieces, hops, self.hop]), 2)
+        return sums + level.sum[:, None] * tf.one_hot(0, hops)
+
+    def _gain(self, power: tf.Tensor) -> tf.Tensor:
+        off = tf.math.log(power + _LEAST_POWER) / _DECIBEL - self.level
+        beyond = tf.clip_by_value(off - tf.clip_by_value(off, -FREE_DB, FREE_DB), -MOST_DB, MOST_DB)
+        return tf.exp(-0.5 * _DECIBEL * beyond)

@@ -391,6 +391,9 @@ HEAVY = ("tensorflow", "keras", "scipy", "matplotlib", "soundfile", "wandb")
     [
         (["fit", "--help"], 0),
         (["generate", "--help"], 0),
+        (["export", "--help"], 0),
+        (["export", "no such run"], 2),
+        (["export", "x", "--batch", "0"], 2),
         (["fit", "configs/gru.yaml", "train.epoch=3"], 2),
         (["fit", "configs/gro.yaml"], 2),
         (["fit", "configs/gru.yaml", "frames.hop=5000"], 2),

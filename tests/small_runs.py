@@ -1,0 +1,45 @@
+"""Run folders made on the spot: real models as they are before any training, which is enough to hear and to serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from sonicrnn.config import Settings, dump_settings
+from sonicrnn.encoding import fit_encoding
+from sonicrnn.files import write_text
+from sonicrnn.generator import Calibration
+from sonicrnn.models import SongModel
+from sonicrnn.recall import make_recall
+from sonicrnn.run import Run
+from sonicrnn.song import Normaliser
+
+RATE = 16_000
+PRIME_SAMPLES = 8_000
+
+RECALLED: dict[str, Any] = {
+    "frames": {"kind": "stft", "frame_length": 512, "hop": 256, "parts": 6, "recall": True, "phase_steps": 4},
+    "model": {"widths": [8, 6], "front": [8], "echo": True, "input_noise": 1.0, "head": {"kind": "mixture"}},
+}
+
+
+def make_run(folder: Path, song: npt.NDArray[np.float32], tree: dict[str, Any]) -> Run:
+    """A run of settings `tree` over the song, with two primes and a level."""
+    settings, run = Settings.model_validate(tree), Run(folder)
+    encoding = fit_encoding(song, settings.frames, RATE, Normaliser(0.01, float(song.std())))
+    model = SongModel(encoding.dimension, settings.model, seed=3)
+    model.build((None, None, encoding.dimension))
+    folder.mkdir(parents=True)
+    write_text(run.config, dump_settings(settings))
+    model.save(run.model)
+    encoding.save(folder)
+    Calibration(temperature=0.7, gain=0.9, level=-12.0).save(run.calibration)
+    np.save(run.primes, np.stack([song[start : start + PRIME_SAMPLES] for start in (0, 20_000)]))
+    if settings.frames.recall:
+        rows = encoding.encode(tf.constant(song[None]))[0].numpy()
+        make_recall(rows, song, encoding).save(run.recall)
+    return run
