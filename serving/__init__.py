@@ -1,0 +1,1 @@
+"""The endpoint: files for TensorFlow Serving, and a local server of the same protocol."""
