@@ -1,0 +1,68 @@
+"""Counts and durations in the text format of Prometheus, by the names that TensorFlow Serving gives them."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import threading
+from collections import defaultdict
+
+BOUNDS = [10.0 * 1.8**index for index in range(28)]  # microseconds, up to 80 s
+REQUESTS = ":tensorflow:serving:request_count"
+LATENCY = ":tensorflow:serving:request_latency"
+QUEUING = ":tensorflow:serving:batching_session:queuing_latency"
+BATCH_SIZE = ":tensorflow:serving:batching_session:processed_batch_size"
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Metrics:
+    """All that one server counts. Any thread may add to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, Labels], int] = defaultdict(int)
+        self._buckets: dict[tuple[str, Labels], list[int]] = {}
+        self._sums: dict[tuple[str, Labels], float] = defaultdict(float)
+
+    def count(self, name: str, **labels: str) -> None:
+        """One more."""
+        with self._lock:
+            self._counts[name, tuple(sorted(labels.items()))] += 1
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """One more of this size, in microseconds or whatever the name says."""
+        key = name, tuple(sorted(labels.items()))
+        with self._lock:
+            self._buckets.setdefault(key, [0] * (len(BOUNDS) + 1))[bisect.bisect_left(BOUNDS, value)] += 1
+            self._sums[key] += value
+
+    def page(self) -> str:
+        """The text that is scraped."""
+        with self._lock:
+            lines = []
+            for name, some in itertools.groupby(sorted(self._counts), key=lambda key: key[0]):
+                lines.append(f"# TYPE {name} counter")
+                lines += [f"{name}{{{_written(labels)}}} {self._counts[name, labels]}" for _, labels in some]
+            for name, some in itertools.groupby(sorted(self._buckets), key=lambda key: key[0]):
+                lines.append(f"# TYPE {name} histogram")
+                for _, labels in some:
+                    lines += self._histogram(name, labels)
+        return "\n".join([*lines, ""])
+
+    def _histogram(self, name: str, labels: Labels) -> list[str]:
+        whole = list(itertools.accumulate(self._buckets[name, labels]))
+        bounds = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
+        return [
+            *(
+                f"{name}_bucket{{{_written((*labels, ('le', bound)))}}} {count}"
+                for bound, count in zip(bounds, whole, strict=True)
+            ),
+            f"{name}_sum{{{_written(labels)}}} {self._sums[name, labels]:g}",
+            f"{name}_count{{{_written(labels)}}} {whole[-1]}",
+        ]
+
+
+def _written(labels: Labels) -> str:
+    escaped = ((name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for name, value in labels)
+    return ",".join(f'{name}="{value}"' for name, value in escaped)

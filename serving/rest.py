@@ -1,0 +1,102 @@
+"""The REST protocol of TensorFlow Serving, as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from urllib.parse import unquote
+
+from google.protobuf.json_format import MessageToDict, MessageToJson
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+
+from serving.failures import Failure, invalid
+from serving.service import Service
+
+METRICS_PATH = "/monitoring/prometheus/metrics"
+MOST_BYTES = 64 << 20  # of a request's body
+_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_PREDICT = re.compile(rf"(?i){_MODEL}:predict")
+_ABOUT = re.compile(rf"(?i)(?:{_MODEL}|/v1/models)(?P<metadata>/metadata)?")
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def application(service: Service) -> Starlette:
+    """The endpoints of one service."""
+
+    async def versioned(request: Request) -> Response:
+        if not request.url.path.lower().startswith("/v1/"):
+            return PlainTextResponse("Not Found", 404)
+        try:
+            with service.counted("REST"):
+                service.let_in(request.headers.get("authorization"))
+                return Response(await _answer(service, request), media_type="application/json")
+        except Failure as failure:
+            body = json.dumps({"error": failure.message}, indent=4)
+            return Response(body, failure.code.http, media_type="application/json")
+        except ClientDisconnect:
+            return Response(status_code=499)
+
+    async def metrics(request: Request) -> Response:
+        return PlainTextResponse(service.metrics.page())
+
+    return Starlette(routes=[Route(METRICS_PATH, metrics), Route("/{path:path}", versioned, methods=METHODS)])
+
+
+async def _answer(service: Service, request: Request) -> bytes:
+    path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0] or request.url.path
+    if request.method == "POST" and (found := _PREDICT.fullmatch(path)):
+        body = await _body(request)
+        return await service.predict_json(_spec(found), body)
+    if request.method == "GET" and (found := _ABOUT.fullmatch(path)):
+        if not found["name"]:
+            raise invalid("Missing model name in request.")
+        if found["metadata"]:
+            return _metadata_json(service.metadata(_spec(found)))
+        status = service.status(_spec(found))
+        return MessageToJson(status, preserving_proto_field_name=True, **_all_fields()).encode()
+    raise invalid(f"Malformed request: {request.method} {path}")
+
+
+async def _body(request: Request) -> bytes:
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MOST_BYTES:
+            raise invalid(f"the request has more than {MOST_BYTES >> 20} MB")
+        chunks.append(chunk)
+    return await asyncio.to_thread(b"".join, chunks)
+
+
+def _spec(found: re.Match[str]) -> ModelSpec:
+    spec = ModelSpec(name=unquote(found["name"]))
+    if found["version"]:
+        if int(found["version"]) >= 2**63:
+            raise invalid(f"Failed to convert version: {found['version']} to numeric.")
+        spec.version.value = int(found["version"])
+    if found["label"]:
+        spec.version_label = unquote(found["label"])
+    return spec
+
+
+def _metadata_json(response: GetModelMetadataResponse) -> bytes:
+    signatures = SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
+    spec, made = (
+        MessageToDict(message, preserving_proto_field_name=True, **_all_fields())
+        for message in (response.model_spec, signatures)
+    )
+    return json.dumps({"model_spec": spec, "metadata": {"signature_def": made}}, indent=1).encode()
+
+
+def _all_fields() -> dict[str, bool]:
+    """Write fields that have their default, too: protobuf has renamed how this is asked for."""
+    import google.protobuf
+
+    renamed = int(google.protobuf.__version__.partition(".")[0]) >= 5
+    return {"always_print_fields_with_no_presence" if renamed else "including_default_value_fields": True}
