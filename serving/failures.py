@@ -51,4 +51,5 @@ def failure_of(error: tf.errors.OpError) -> Failure:
         tf.errors.ResourceExhaustedError: Code.RESOURCE_EXHAUSTED,
         tf.errors.CancelledError: Code.UNAVAILABLE,
     }
-    return Failure(codes.get(type(error), Code.INTERNAL), error.message)
+    message = error.message.removeprefix("Graph execution error:\n\n")  # which Python puts before it
+    return Failure(codes.get(type(error), Code.INTERNAL), message)

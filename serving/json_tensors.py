@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -165,8 +166,8 @@ def _fits(value: Any, kind: tf.DType) -> bool:
         return isinstance(value, str) or _is_base64(value)
     if kind.is_integer:
         return type(value) is int and kind.min <= value <= kind.max
-    largest = kind.max
-    return type(value) in (int, float) and (not np.isfinite(float(value)) or -largest <= value <= largest)
+    largest = float(kind.max)
+    return type(value) in (int, float) and (value != value or abs(value) == math.inf or -largest <= value <= largest)
 
 
 def _bytes(value: Any, where: str) -> bytes:

@@ -212,11 +212,11 @@ def test_the_client_writes_the_same_piece_by_rest_and_by_grpc(server: Server, tm
     blocks = [next(stream)[0] for _ in range(3)]
     assert len({len(block) for block in blocks}) == 1
     assert len(set(blocks)) == 3
-    with pytest.raises(UserError, match="answered 400: .*seconds must lie above 0"):
+    with pytest.raises(UserError, match=r"answered 400: [\s\S]*seconds must lie above 0"):
         client.main(["my", "--seconds", "61", "--rest", server.base])
     with pytest.raises(UserError, match="answered NOT_FOUND: Servable not found"):
         client.main(["your", "--grpc", server.address])
-    with pytest.raises(UserError, match="no server at http://127.0.0.1:1 "):
+    with pytest.raises(UserError, match=r"no server at http://127\.0\.0\.1:1 "):
         client.main(["my", "--rest", "http://127.0.0.1:1"])
 
 
