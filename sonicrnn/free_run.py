@@ -112,15 +112,14 @@ class FreeRun(tf.Module):
 
         Phases that have to be found go on from those of `known`, the audio of the first frames.
         """
-        if self.recall:
-            return self._recalled(frames)
-        return self.encoding.decode(frames, known, self.contrast)
+        return self._decoded(frames, known, self.contrast)
 
     @graph
     def reconstruct(self, samples):
         """[pieces, samples] through the frames, or those of the song that are nearest, and back, edges included."""
-        frames = self.encoding.encode(samples)
-        return self._recalled(frames) if self.recall else self.encoding.decode(frames)
+        return self._decoded(self.encoding.encode(samples))
 
-    def _recalled(self, frames):
-        return self.recall.sound(frames) + self.encoding.normaliser.offset
+    def _decoded(self, frames, known=None, contrast=None):
+        if self.recall:
+            return self.recall.sound(frames) + self.encoding.normaliser.offset
+        return self.encoding.decode(frames, known, contrast)

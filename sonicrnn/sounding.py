@@ -1,8 +1,8 @@
 """Drawn frames to samples, block by block and without a seam.
 
 Each block is decoded together with the frames before it that it overlaps with. Where phases have to be found, it also
-goes on from those of the frames before, and the first one from the prime's: the piece begins in its very phases. The state goes in and out,
-so that any process can make the next block.
+goes on from those of the frames before, and the first one from the prime's: the piece begins in its very phases. The
+state goes in and out, so that any process can make the next block.
 """
 
 from __future__ import annotations
