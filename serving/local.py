@@ -93,8 +93,10 @@ async def _rest(service, host: str, port: int):
         timeout_graceful_shutdown=int(GRACE_SECONDS),
     )
     server = uvicorn.Server(config)
-    running = asyncio.create_task(server._serve([listener]))  # `serve` would take the signals for itself
-    while not server.started:
+    # The signals end both servers; this one would take them for itself.
+    server.capture_signals = contextlib.nullcontext
+    running = asyncio.create_task(server.serve([listener]))
+    while not server.started and not running.done():
         await asyncio.sleep(0.01)
     try:
         yield listener.getsockname()[1]

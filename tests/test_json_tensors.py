@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.failures import Failure
@@ -31,6 +31,7 @@ DOCUMENTS = st.dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine the first one is
 @given(DOCUMENTS)
 def test_any_document_is_arrays_of_the_right_types_or_a_refusal(document: Any) -> None:
     inputs = {}
