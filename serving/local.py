@@ -77,7 +77,7 @@ async def _rest(service, host: str, port: int):
 
     import uvicorn
 
-    from serving.rest import application
+    from serving.rest import Server, application
 
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,9 +92,7 @@ async def _rest(service, host: str, port: int):
         lifespan="off",
         timeout_graceful_shutdown=int(GRACE_SECONDS),
     )
-    server = uvicorn.Server(config)
-    # The signals end both servers; this one would take them for itself.
-    server.capture_signals = contextlib.nullcontext
+    server = Server(config)
     running = asyncio.create_task(server.serve([listener]))
     while not server.started and not running.done():
         await asyncio.sleep(0.01)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+from collections.abc import Generator
 from urllib.parse import unquote
 
+import uvicorn
 from google.protobuf.json_format import MessageToDict, MessageToJson
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -24,6 +27,14 @@ _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<
 _PREDICT = re.compile(rf"(?i){_MODEL}:predict")
 _ABOUT = re.compile(rf"(?i)(?:{_MODEL}|/v1/models)(?P<metadata>/metadata)?")
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals, which end the gRPC server as well, to whoever started both."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
 
 
 def application(service: Service) -> Starlette:
