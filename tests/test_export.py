@@ -243,7 +243,7 @@ def test_arrays_are_saved_once(recalled: Served) -> None:
     size = rows.shape[0] * rows.shape[1] * 2
     variables = sum(file.stat().st_size for file in (recalled.version / "variables").iterdir())
     assert size < variables < 2 * size
-    assert max(node.ByteSize() for node in nodes_of(recalled.version) if node.op == "Const") < size / 4
+    assert max(node.ByteSize() for node in nodes_of(recalled.version) if node.op == "Const") < size / 2
 
 
 def test_the_graph_asks_for_no_gpu_and_no_operation_of_others(recalled: Served) -> None:
