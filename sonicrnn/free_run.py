@@ -110,7 +110,7 @@ class FreeRun(tf.Module):
     def sound(self, frames, known=None):
         """Encoded frames -> [pieces, samples], edges included.
 
-        Phases that have to be found go on from those of `known`, the audio of the first frames.
+        STFT frames go on from `known`, the audio of the first of them.
         """
         return self._decoded(frames, known, self.contrast)
 
@@ -121,5 +121,6 @@ class FreeRun(tf.Module):
 
     def _decoded(self, frames, known=None, contrast=None):
         if self.recall:
-            return self.recall.sound(frames) + self.encoding.normaliser.offset
+            offset = self.encoding.normaliser.offset
+            return self.recall.sound(frames, None if known is None else known - offset) + offset
         return self.encoding.decode(frames, known, contrast)

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy.signal
 import tensorflow as tf
 
 from sonicrnn import frames
@@ -53,7 +52,7 @@ AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of
 HEARD_SECONDS = 4.0  # how far around a frame its passage counts as heard with it
 FORGET_SECONDS = 60.0  # after which it is as good as new
 
-DRIFT_SECONDS = 0.128  # of the window over which an offset is told
+DRIFT_SECONDS = 2.0  # over which the offset of what is heard is told
 MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
 BARRED = 1e6  # more than any distance; where all are barred, the nearest is still told
@@ -121,7 +120,7 @@ class Recall(tf.Module):
     Args:
         units: as the model reads them.
         motion: the same, as of `motion`.
-        rows: [row, hop] int16, the song's samples `without_drift`. Passages that lay apart in the song share no row.
+        rows: [row, hop] int16, the song's samples. Passages that lay apart in the song share no row.
         first: [unit] int32, the row that each unit begins with.
         scale: of the samples, full scale 1.
         frame_length: samples of a unit.
@@ -143,9 +142,13 @@ class Recall(tf.Module):
         self.rows, self.first = tf.constant(rows, tf.int16), tf.constant(first, tf.int32)
         self.scale, self.frame_length, self.sample_rate = scale, frame_length, sample_rate
         self.hop = rows.shape[1]
+        self.across = -(-frame_length // self.hop)  # rows of a unit
         self.step_seconds = self.hop / sample_rate
         self.count, self.dimension = units.points.shape
         self.mean = tf.constant(units.points.mean(0))
+        self.context = round(DRIFT_SECONDS / self.step_seconds)
+        offsets = np.convolve(rows.mean(1, dtype=np.float64), np.full(self.across, scale / self.across), "valid")
+        self.offsets = tf.constant(offsets[first], tf.float32)
         # Where a passage begins: the unit before it in this list is not the one before it in the song.
         self.begins = tf.constant(np.diff(first, prepend=-2) != 1)
         # What is heard with a unit, and which threads are taken to be its own, by how far they lie from it.
@@ -211,20 +214,30 @@ class Recall(tf.Module):
     def sound(self, heard: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
         """Units [pieces, time, dimension] -> [pieces, samples] about 0, at full scale 1.
 
-        Other frames sound like the unit that is nearest.
-
-        `known`, [pieces, samples] about 0, is audio that takes the place of the first frames: whole frames of it.
+        Other frames sound like the unit that is nearest. `known`, [pieces, samples] about 0, is audio that takes the
+        place of the first frames: whole frames of it. The first `context` frames are heard without all their drift
+        taken off.
         """
         pieces, time = tf.shape(heard)[0], tf.shape(heard)[1]
         unit = tf.reshape(self.units.nearest(tf.reshape(heard, [-1, self.dimension])), [pieces, time])
-        across = -(-self.frame_length // self.hop)
-        samples = tf.gather(self.rows, tf.gather(self.first, unit)[:, :, None] + tf.range(across))
-        samples = tf.reshape(samples, [pieces, time, across * self.hop])[:, :, : self.frame_length]
-        cut = self.scale * tf.cast(samples, tf.float32)
+        samples = tf.gather(self.rows, tf.gather(self.first, unit)[:, :, None] + tf.range(self.across))
+        samples = tf.reshape(samples, [pieces, time, self.across * self.hop])[:, :, : self.frame_length]
+        cut = self.scale * tf.cast(samples, tf.float32) - self._drift(unit)[:, :, None]
         if known is not None:
             own = tf.signal.frame(known, self.frame_length, self.hop)[:, :time]
             cut = tf.concat([own, cut[:, tf.shape(own)[1] :]], 1)
         return frames.overlapped(frames.windowed(cut), self.hop)
+
+    def _drift(self, unit: tf.Tensor) -> tf.Tensor:
+        """[pieces, time], the mean of each unit and the `context` ones before it.
+
+        Songs have offsets that change from moment to moment. Frames from here and there would add them up to one that
+        is none of the song's.
+        """
+        time, window = tf.shape(unit)[1], self.context + 1
+        total = tf.cumsum(tf.gather(self.offsets, unit), 1)
+        before = tf.pad(total, [[0, 0], [window, 0]])[:, :time]
+        return (total - before) / tf.cast(tf.minimum(tf.range(time) + 1, window), tf.float32)
 
     def save(self, file: Path) -> None:
         """Write what `load` reads."""
@@ -263,8 +276,8 @@ def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Re
     across = length - 1 + -(-size // hop)  # rows of a passage, the last filled up with silence
     samples = np.zeros([len(starts), across * hop], np.float32)
     for passage, start in zip(samples, starts, strict=True):
-        begin, end = start * hop, start * hop + frames.samples_of(length, size, hop)
-        passage[: end - begin] = _without_drift(part, begin, end, encoding.sample_rate)
+        known = part[start * hop : start * hop + frames.samples_of(length, size, hop)]
+        passage[: len(known)] = known
     scale = max(1.0, float(np.abs(samples).max())) / np.iinfo(np.int16).max
     first = (np.arange(len(starts))[:, None] * across + np.arange(length)).ravel()
     return Recall(
@@ -276,21 +289,6 @@ def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Re
         size,
         encoding.sample_rate,
     )
-
-
-def _without_drift(part: np.ndarray, begin: int, end: int, sample_rate: int) -> np.ndarray:
-    """Samples `begin` to `end` of the part without the drift that they and those around them show."""
-    reach = round(DRIFT_SECONDS * sample_rate)
-    before = max(0, begin - reach)
-    return without_drift(part[before : end + reach], sample_rate)[begin - before : end - before]
-
-
-def without_drift(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """[time] without what lies below hearing, under 10 Hz: frames from here and there would jump by it."""
-    window = np.hanning(round(DRIFT_SECONDS * sample_rate) + 2)[1:-1].astype(np.float32)
-    reach = len(window) // 2
-    padded = np.pad(samples, (reach, len(window) - 1 - reach), "edge")
-    return samples - scipy.signal.oaconvolve(padded, window / window.sum(), "valid")
 
 
 def motion(units: np.ndarray, step_seconds: float) -> Places:

@@ -21,7 +21,7 @@ class Sounded(NamedTuple):
     """What was decoded so far, of each piece.
 
     frames: [pieces, time, dimension], the last ones.
-    known: [pieces, samples], the audio of those that is finished; empty where phases are not to be found.
+    known: [pieces, samples], the audio of those that is finished; empty where frames alone tell how it goes on.
     tail: [pieces, samples], what the last block thought would come next: the next is cross-faded from it.
     begun: [pieces] int32, 0 until there is such a tail.
     """
@@ -44,16 +44,18 @@ class Sounding:
     def __init__(self, run: FreeRun):
         self.run, encoding = run, run.encoding
         self.step, self.dimension = encoding.step, encoding.dimension
-        self.phases = encoding.settings.kind == "stft" and run.recall is None  # have to be found
-        least = encoding.settings.frame_length if self.phases else 0
+        self.goes_on = encoding.settings.kind == "stft"  # from audio that is known, not from frames alone
+        phases = self.goes_on and run.recall is None  # have to be found
+        least = encoding.settings.frame_length if phases else 0
         self.lead = -(-(encoding.overlap + least) // self.step)
         self.held = self.lead * self.step - encoding.overlap
         self.fade = least // 4
-        self.kept = self.lead + (-(-KEPT_SPANS * encoding.span // self.step) if self.phases else 0)
+        context = -(-KEPT_SPANS * encoding.span // self.step) if phases else 0
+        self.kept = self.lead + (run.recall.context if run.recall else context)
 
     @property
     def context(self) -> int:
-        """Frames of the prime whose phases a piece goes on from; a shorter prime gives fewer."""
+        """Frames of the prime that a piece goes on from; a shorter prime gives fewer."""
         return self.kept - self.lead
 
     def begin(self, prime: tf.Tensor, samples: tf.Tensor, lead: tf.Tensor) -> Sounded:
@@ -62,7 +64,7 @@ class Sounding:
         The prime's last frame ends with its last sample.
         """
         prime = prime[:, tf.maximum(0, tf.shape(prime)[1] - self.context) :]
-        reach = tf.shape(prime)[1] * self.step + self.run.encoding.overlap if self.phases else 0
+        reach = tf.shape(prime)[1] * self.step + self.run.encoding.overlap if self.goes_on else 0
         return Sounded(
             frames=tf.concat([prime, lead], 1),
             known=samples[:, tf.shape(samples)[1] - reach :],
@@ -73,14 +75,14 @@ class Sounding:
     def add(self, frames: tf.Tensor, before: Sounded) -> tuple[tf.Tensor, Sounded]:
         """[pieces, time, dimension] -> samples [pieces, time * step], and the state to go on from."""
         together = tf.concat([before.frames, frames], 1)
-        samples = self.run.sound(together, before.known if self.phases else None)
+        samples = self.run.sound(together, before.known if self.goes_on else None)
         count = tf.shape(together)[1]
         first, last = tf.shape(before.frames)[1] * self.step - self.held, count * self.step - self.held
         forgotten = tf.maximum(0, count - self.kept)
         return self._faded(before, samples[:, first:last]), Sounded(
             frames=together[:, forgotten:],
             # What lies after `last` waits for frames to come: it is no ground to go on from.
-            known=samples[:, forgotten * self.step : last] if self.phases else before.known,
+            known=samples[:, forgotten * self.step : last] if self.goes_on else before.known,
             tail=samples[:, last : last + self.fade],
             begun=tf.ones_like(before.begun),
         )

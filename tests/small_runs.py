@@ -19,7 +19,7 @@ from sonicrnn.run import Run
 from sonicrnn.song import Normaliser
 
 RATE = 16_000
-PRIME_SAMPLES = 8_000
+PRIME_SAMPLES = 36_000
 
 RECALLED: dict[str, Any] = {
     "frames": {"kind": "stft", "frame_length": 512, "hop": 256, "parts": 6, "recall": True, "phase_steps": 4},

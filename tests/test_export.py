@@ -23,7 +23,7 @@ from tests.small_runs import PRIME_SAMPLES, RATE, RECALLED, make_run
 
 Samples = npt.NDArray[np.float32]
 
-LIMITS = Limits(seconds=2.0, batch=4, prime_seconds=1.0, block_seconds=0.6, step_seconds=0.1)
+LIMITS = Limits(seconds=2.0, batch=4, prime_seconds=3.0, block_seconds=0.6, step_seconds=0.1)
 TREES: dict[str, dict[str, Any]] = {
     "recall": RECALLED,
     "waveform": {
@@ -177,11 +177,11 @@ def test_streams_that_stand_at_different_places_go_on_in_one_batch(recalled: Ser
         ("generate", {"temperature": [np.nan]}, "temperature must be at most 5"),
         ("pcm", {"temperature": [5.1]}, "temperature must be at most 5"),
         ("generate", {"seed": [1, 2, 3, 4, 5]}, "1 to 4 rows, not"),
-        ("start", {"prime": np.zeros([1, 9000]), "prime_samples": [9001]}, "prime_samples must be 0, or"),
-        ("start", {"prime": np.zeros([1, 9000]), "prime_samples": [100]}, "prime_samples must be 0, or"),
-        ("start", {"prime": np.zeros([1, 16_001]), "prime_samples": [16_001]}, "prime_samples must be 0, or"),
-        ("start", {"prime": np.full([1, 9000], np.nan), "prime_samples": [9000]}, "samples from -1 to 1"),
-        ("start", {"prime": np.full([1, 9000], 1.5), "prime_samples": [9000]}, "samples from -1 to 1"),
+        ("start", {"prime": np.zeros([1, 40_000]), "prime_samples": [40_001]}, "prime_samples must be 0, or"),
+        ("start", {"prime": np.zeros([1, 40_000]), "prime_samples": [100]}, "prime_samples must be 0, or"),
+        ("start", {"prime": np.zeros([1, 48_001]), "prime_samples": [48_001]}, "prime_samples must be 0, or"),
+        ("start", {"prime": np.full([1, 40_000], np.nan), "prime_samples": [40_000]}, "samples from -1 to 1"),
+        ("start", {"prime": np.full([1, 40_000], 1.5), "prime_samples": [40_000]}, "samples from -1 to 1"),
         ("step", {"state_bytes": [b"", b""]}, "is no state of this model"),
         ("step", {"state_bytes": [b"some other bytes"]}, "is no state of this model"),
     ],
