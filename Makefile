@@ -15,7 +15,7 @@ PACKAGES = $(patsubst %/__init__.py,%,$(wildcard sonicrnn/__init__.py tuner/__in
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help fit test slow browser bench lint types lock clean
+.PHONY: help fit ear test slow browser bench lint types lock clean
 
 help: ## show the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ help: ## show the commands
 
 fit: ## train on the built-in song and make a page to listen to (own song: ARGS="song.path=my.ogg")
 	@$(RUN) -m sonicrnn.fit $(CONFIG) train.minutes=$(MINUTES) $(ARGS)
+
+ear: ## add the pretrained network by which evaluate judges, too
+	@requirements/environment eval >/dev/null && echo 'evaluate now also judges by a pretrained network'
 
 test: ## run the fast tests
 	@$(DEV) -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)

@@ -1,4 +1,4 @@
-"""Write requirements/VERSION/{run,gpu,dev}.txt: the newest versions that pyproject.toml allows, for each Python.
+"""Write requirements/VERSION/{run,gpu,eval,dev}.txt: the newest versions that pyproject.toml allows, for each Python.
 
 `make lock` runs this. It needs a working Python of every version that it locks, because
 pip evaluates the markers of a requirement for the Python that runs it. Nothing is installed.
@@ -26,10 +26,11 @@ HEADER = "# Made by `make lock` from pyproject.toml.\n"
 
 def main() -> None:
     """Lock every version, or say which Python is missing before anything is written."""
-    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    content = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    project, alone = content["project"], content["tool"]["sonicrnn"]["without-dependencies"]
     pythons = {version: find_python(version) for version in VERSIONS}
     for version, python in pythons.items():
-        layers = lock(python, project)
+        layers = lock(python, project, alone)
         folder = HERE / version
         folder.mkdir(exist_ok=True)
         for layer, pins in layers.items():
@@ -45,11 +46,15 @@ def find_python(version: str) -> str:
     return found.stdout.strip()
 
 
-def lock(python: str, project: dict[str, Any]) -> dict[str, list[str]]:
-    """The pins of each layer for one interpreter; `gpu` and `dev` hold only what they add to `run`."""
+def lock(python: str, project: dict[str, Any], alone: list[str]) -> dict[str, list[str]]:
+    """The pins of each layer for one interpreter; all but `run` hold only what they add to it.
+
+    `alone` are pins that belong to `eval`, and so to `dev`, and are taken without what they ask for.
+    """
     run = list(project["dependencies"])
     extras = project["optional-dependencies"]
-    dev = [need for extra in ("tune", "serve", "dev") for need in extras[extra] if not need.startswith("sonicrnn[")]
+    wanted = ("tune", "serve", "eval", "dev")
+    dev = [need for extra in wanted for need in extras[extra] if not need.startswith("sonicrnn[")]
     with tempfile.TemporaryDirectory() as folder:
         environment = Path(folder) / "venv"
         subprocess.run([python, "-m", "venv", environment], check=True)
@@ -60,10 +65,12 @@ def lock(python: str, project: dict[str, Any]) -> dict[str, list[str]]:
         # The same versions in every layer: the larger resolution binds the smaller ones.
         of_run = resolve(pip, run, everything)
         of_gpu = resolve(pip, [*run, *extras["gpu"]], everything)
+        of_eval = resolve(pip, [*run, *extras["eval"]], everything)
     return {
         "run": of_run,
         "gpu": [pin for pin in of_gpu if pin not in of_run],
-        "dev": [pin for pin in everything if pin not in of_run],
+        "eval": sorted({*of_eval, *alone} - {*of_run}),
+        "dev": sorted({*everything, *alone} - {*of_run}),
     }
 
 

@@ -110,7 +110,7 @@ def distances(one: Stretch, song: Likeness, without: int | None = None) -> dict[
     projected = (one.patches - song.centre) @ song.components
     return {
         "spectrum": _rms(one.mean - mean),
-        "frames": _frechet(one.mean - mean, one.covariance, covariance),
+        "frames": frechet(one.mean - mean, one.covariance, covariance),
         "patches": _energy(projected, np.concatenate([song.projected[index] for index in kept])),
         "movement": _rms(one.movement - movement),
     }
@@ -128,7 +128,8 @@ def _pooled(stretches: Sequence[Stretch]) -> tuple[Floats, Floats]:
     return mean, within + (means - mean).T @ (means - mean) / len(means)
 
 
-def _frechet(difference: Floats, first: Floats, second: Floats) -> float:
+def frechet(difference: Floats, first: Floats, second: Floats) -> float:
+    """Fréchet distance of two Gaussians, by the difference of their means and the covariances; root over features."""
     ground = _LEAST_VARIANCE * np.eye(len(first))
     root = _square_root(first + ground)
     overlap = np.sqrt(np.maximum(0.0, np.linalg.eigvalsh(root @ (second + ground) @ root))).sum()

@@ -13,11 +13,14 @@ from sonicrnn.config import dump_settings
 from sonicrnn.files import write_json
 from sonicrnn.generator import RunGenerator, load_generator
 from sonicrnn.levels import Samples
-from sonicrnn.report import Piece, score_rows, score_verdicts, write_report
+from sonicrnn.originality import STRETCH_SECONDS
+from sonicrnn.report import Nearest, Piece, score_rows, score_verdicts, write_report
 from sonicrnn.run import Run
 from sonicrnn.scores import Scores, as_json
+from sonicrnn.verdicts import clock
 
 EXCERPT_SECONDS = 20.0
+NEAREST, LONGEST_NEAREST_SECONDS = 3, 8.0  # passages on the page
 PIECE_SECONDS = 60.0  # at the run's own temperature, scored
 OTHER_SECONDS = 20.0
 OTHERS = (-0.2, 0.15)  # colder and warmer than the run's own temperature
@@ -40,6 +43,7 @@ def write_page(run: Run, report: Callable[[str], None] = print) -> None:
         _history(run),
         dump_settings(generator.settings),
         verdicts=score_verdicts(scores) if scores else None,
+        nearest=_nearest(generator, piece, scores["pieces"]["free run"]) if scores else (),
     )
     report(f"listen: {run.page.resolve()}")
 
@@ -70,8 +74,37 @@ def score(generator: RunGenerator, pieces: Mapping[str, Samples]) -> Scores:
         song.sample_rate,
         hop=generator.encoding.step,
         frames=generator.reconstruct(excerpt),
-        song_seconds=song.lead_in / song.sample_rate if generator.settings.song.trim else 0.0,
+        song_seconds=_trimmed_seconds(generator),
         seed=generator.settings.seed,
+    )
+
+
+def _trimmed_seconds(generator: RunGenerator) -> float:
+    """What was left out before the song's first sample."""
+    return generator.song.lead_in / generator.song.sample_rate if generator.settings.song.trim else 0.0
+
+
+def _nearest(generator: RunGenerator, piece: Samples, found: Mapping[str, Any]) -> list[Nearest]:
+    """What was copied, the longest first, and then the likeliest stretches, beside what they are like."""
+    chosen: list[Mapping[str, float]] = []
+    for one in [*found["copied"], *({**closest, "seconds": STRETCH_SECONDS} for closest in found["closest"])]:
+        apart = all(abs(one["piece_seconds"] - other["piece_seconds"]) >= STRETCH_SECONDS for other in chosen)
+        if apart and len(chosen) < NEAREST:
+            chosen.append(one)
+    return [_beside(generator, piece, one, one in found["copied"]) for one in chosen]
+
+
+def _beside(generator: RunGenerator, piece: Samples, found: Mapping[str, float], copied: bool) -> Nearest:
+    rate, length = generator.encoding.sample_rate, min(found["seconds"], LONGEST_NEAREST_SECONDS)
+
+    def cut(name: str, samples: Samples, seconds: float, trimmed: float = 0.0) -> Piece:
+        start = round((seconds - trimmed) * rate)
+        return Piece(f"{name}, {clock(seconds)}", samples[start : start + round(length * rate)], rate)
+
+    return Nearest(
+        f"{found['likeness']:.2f} alike" + (f", {found['seconds']:.0f} s copied" if copied else ""),
+        cut("Free run", piece, found["piece_seconds"]),
+        cut("The song", generator.song.samples, found["song_seconds"], _trimmed_seconds(generator)),
     )
 
 

@@ -28,6 +28,8 @@ BANDS = 32
 # the song's pictures, and is still 0.99 like them, attacks and all.
 _HOPS_A_ROW = 4
 _BLUR = np.array([1, 2, 3, 4, 4, 3, 2, 1], np.float32) / 20.0
+CLOSEST = 3
+_STILL = 0.99  # the squared length of a picture that was too faint to be brought to 1
 _FAINTEST_DB = 0.5  # a picture that moves less than this holds nothing to recognise
 _SONG_SECONDS_AT_ONCE = 120
 
@@ -59,6 +61,7 @@ class Originality:
     likeness: float
     nearest: Nearest
     passages: tuple[Passage, ...]  # the longest first
+    closest: tuple[Nearest, ...] = ()  # the likeliest stretches, copied or not, that do not overlap in the piece
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +170,34 @@ def judge(stretches: Sequence[Nearest], threshold: float) -> Originality:
         likeness=float(np.median([found.likeness for found in stretches])),
         nearest=max(stretches, key=lambda found: found.likeness),
         passages=tuple(sorted(_passages(copied), key=lambda passage: -passage.seconds)),
+        closest=_closest(stretches),
     )
+
+
+def _closest(stretches: Sequence[Nearest]) -> tuple[Nearest, ...]:
+    chosen: list[Nearest] = []
+    for found in sorted(stretches, key=lambda found: -found.likeness):
+        if len(chosen) < CLOSEST and all(
+            abs(found.piece_seconds - one.piece_seconds) >= STRETCH_SECONDS for one in chosen
+        ):
+            chosen.append(found)
+    return tuple(chosen)
+
+
+def repeated(samples: Samples, rate: int, floor_db: float, threshold: float) -> float:
+    """The share of the stretches of a piece, 0..1, that sound again elsewhere in it, or in which nothing happens.
+
+    A stretch sounds again where one that does not overlap with it is at least `threshold` like it. Raises ValueError
+    for a piece shorter than a stretch (2 s).
+    """
+    sought = pictured(samples, rate, floor_db)
+    starts = np.arange(len(sought.pictures)) * sought.step_seconds
+    correlations = _correlations(sought.pictures, _pictures(_blurred(samples, rate, floor_db), _rows(rate)))
+    places = np.arange(correlations.shape[1]) * _hop_seconds(rate)
+    apart = np.abs(starts[:, None] - places) >= STRETCH_SECONDS  # [stretches, places]
+    again = np.max(correlations, axis=1, where=apart, initial=-1.0) >= threshold
+    still = np.square(sought.pictures).sum(axis=1) < _STILL
+    return float(np.mean(again | still))
 
 
 def _covered(starts: Sequence[float]) -> float:

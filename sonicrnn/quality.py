@@ -9,6 +9,8 @@ A figure alone says little: half a second of 4 dB is near or far, depending on t
 `silence`    and
 `copy`       a passage of the training part, as it is.
 
+The first figure sums up: the overall score of `judge`, from 0 (noise) to 100 (held-out).
+
 Windows of the song are as long as the piece (60 s at most, and no longer than what is held out), because many
 figures depend on how much is heard. A long song is measured by windows spread over it; only the search for copies
 reads the whole, block by block. The same input gives the same scores.
@@ -21,11 +23,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from sonicrnn import originality
-from sonicrnn.classifier import second_by_second, told_apart
+from sonicrnn.classifier import Told, second_by_second, told_apart
 from sonicrnn.distances import at_level, distances, stretch
+from sonicrnn.ear import INSTALL, Ear, load_ear
+from sonicrnn.judge import Judge, Score, make_judge
 from sonicrnn.levels import Floats, Samples, clipping, dc_offset, level, level_trend, silence
-from sonicrnn.originality import Nearest, Originality
+from sonicrnn.originality import Originality
 from sonicrnn.rhythm import border_clicks, modulation_spectrum, onset_rate, pulsation_rate
 from sonicrnn.scores import COPY, FIGURES, FRAMES, HELD_OUT, SILENCE, Row, Scores
 from sonicrnn.spectrum import spectral_flatness
@@ -34,9 +37,10 @@ from sonicrnn.yardstick import Yardstick, speed, spread, yardstick
 
 SHORTEST_PIECE_SECONDS = 3.0
 _PIECE_WINDOWS = 16
-_CHECKED_FOR_COPIES = 3  # windows of held-out audio
-_MOST_GAIN_DB = 40.0  # a copy is one at any level
+_MOST_GAIN_DB = 40.0  # a classifier that hears the level alone would tell little
+_SCORED_SECONDS = 30.0  # of a copy and of the frames
 _SHORTEST_FRAME = 8  # samples
+_WITHOUT_EAR = f"The overall score is by log-mel alone; a pretrained network joins in after\n  {INSTALL}"
 
 
 def evaluate(
@@ -49,6 +53,7 @@ def evaluate(
     frames: Samples | None = None,
     song_seconds: float = 0.0,
     seed: int = 0,
+    ear: Ear | Callable[[], Ear | None] | None = load_ear,
 ) -> Scores:
     """Measure pieces against the song they were learnt from.
 
@@ -60,6 +65,7 @@ def evaluate(
         frames: real audio that went through the model's frames and back.
         song_seconds: where the training part starts in the song's file, for the places of copies.
         seed: of the noises.
+        ear: the pretrained network, None to do without; by default it is loaded where it is installed.
 
     Raises ValueError when a piece, the training part or the held-out part is shorter than 3 s.
     """
@@ -69,41 +75,67 @@ def evaluate(
                 f"{name}: {len(samples) / rate:.1f} s are too short, {SHORTEST_PIECE_SECONDS:.0f} s are needed"
             )
     song = yardstick(min(map(len, pieces.values())), training, held_out, rate, seed)
-    measured = {name: _figures(samples, song, hop) for name, samples in pieces.items()}
-    references = _references(song, hop, frames)
+    judge = make_judge(training, held_out, rate, window_seconds=song.window / rate, seed=seed, ear=ear)
+    originals = dict(zip(pieces, judge.copies.look(list(pieces.values()), song_seconds), strict=True))
+    overall = {name: judge.score(samples, originals[name]) for name, samples in pieces.items()}
+    told = {name: _told(samples, song) for name, samples in pieces.items()}
+    measured = {
+        name: {
+            **_of_score(overall[name]),
+            **_figures(samples, song, hop),
+            **_copied(originals[name]),
+            "told": told[name].share,
+        }
+        for name, samples in pieces.items()
+    }
+    references, intervals = _references(song, judge, hop, frames)
+    intervals["told"] |= {name: (found.low, found.high) for name, found in told.items()}
+    for name, found in overall.items():
+        for key, bounds in _bounds(found).items():
+            intervals.setdefault(key, {})[name] = bounds
     own_windows = [_slow_figures(window, song, hop) for window in song.training]
     own_stretches = [distances(one, song.likeness, index) for index, one in enumerate(song.likeness.stretches)]
-    originals, usual, threshold = _originality(pieces, song, training, held_out, song_seconds)
-    for name, found in originals.items():
-        measured[name] |= _copied(found)
-    for name, figures in usual.items():
-        references[name] |= figures
-    rows = _rows(measured, references, own_windows, own_stretches if len(own_stretches) > 1 else [])
+    rows = _rows(measured, references, own_windows, own_stretches if len(own_stretches) > 1 else [], intervals)
     by_key = {row.figure.key: row for row in rows}
     return Scores(
         sample_rate=rate,
         window_seconds=song.window / rate,
         stretch_seconds=song.stretch / rate,
-        copy_threshold=threshold,
+        copy_threshold=judge.copies.threshold,
         rows=rows,
         originality=originals,
-        verdicts={name: verdicts(name, by_key, originals[name]) for name in pieces},
+        verdicts={name: verdicts(name, by_key, originals[name], overall[name]) for name in pieces},
+        overall=overall,
+        note="" if judge.ear else _WITHOUT_EAR,
     )
 
 
 Figures = dict[str, float]
+Bounds = tuple[float, float]
 
 
 def _figures(samples: Samples, song: Yardstick, hop: int | None) -> Figures:
     """All figures but those of originality, of a piece of any length."""
     windows = [_window_figures(one, song) for one in spread(samples, song.window, _PIECE_WINDOWS)]
     stretches = [_distances(one, song) for one in spread(samples, song.stretch, 2 * _PIECE_WINDOWS)]
-    told = {"told": told_apart(_seconds(samples, song), song.seconds).share}
-    return _whole_figures(samples, song, hop) | _over(windows, _median) | _over(stretches, _mean) | told
+    return _whole_figures(samples, song, hop) | _over(windows, _median) | _over(stretches, _mean)
 
 
-def _seconds(samples: Samples, song: Yardstick) -> Floats:
-    return second_by_second(at_level(samples, song.dbfs, _MOST_GAIN_DB), song.rate, song.floor_db)
+def _told(samples: Samples, song: Yardstick) -> Told:
+    """How often a classifier tells the seconds of a piece from the song's."""
+    seconds = second_by_second(at_level(samples, song.dbfs, _MOST_GAIN_DB), song.rate, song.floor_db)
+    return told_apart(seconds, song.seconds)
+
+
+def _of_score(score: Score) -> Figures:
+    distances = {name: seen.distance for name, seen in score.seen.items()}
+    return {"score": score.value, **distances, "frechet": score.frechet[0] if score.with_ear else math.nan}
+
+
+def _bounds(score: Score) -> dict[str, Bounds]:
+    """The intervals of the figures of `_of_score`."""
+    seen = {name: (one.low, one.high) for name, one in score.seen.items()}
+    return {"score": (score.low, score.high), **seen, "frechet": score.frechet[1:]}
 
 
 def _slow_figures(window: Samples, song: Yardstick, hop: int | None) -> Figures:
@@ -140,66 +172,51 @@ def _distances(samples: Samples, song: Yardstick) -> Figures:
     return distances(stretch(samples, song.rate, song.dbfs, song.floor_db), song.likeness)
 
 
-def _references(song: Yardstick, hop: int | None, frames: Samples | None) -> dict[str, Figures]:
-    held_out = _over([_slow_figures(one, song, hop) for one in song.held_out], _median)
-    told = _over([{"told": told_apart(_seconds(one, song), song.seconds).share} for one in song.held_out], _median)
-    references = {
-        HELD_OUT: held_out | _over([_distances(one, song) for one in song.held_out_stretches], _median) | told
-    }
+def _references(
+    song: Yardstick, judge: Judge, hop: int | None, frames: Samples | None
+) -> tuple[dict[str, Figures], dict[str, dict[str, Bounds]]]:
+    """The figures of each reference; by figure and reference the interval, where there is one."""
+    sounds: dict[str, Samples] = {SILENCE: np.zeros(song.window), COPY: _copy(song)}
     if frames is not None:
-        references[FRAMES] = _figures(frames, song, hop)
+        sounds[FRAMES] = frames
+    held_out = _over([_slow_figures(one, song, hop) for one in song.held_out], _median)
+    held_out |= _over([_distances(one, song) for one in song.held_out_stretches], _median)
+    found = {HELD_OUT: held_out, **{name: _figures(samples, song, hop) for name, samples in sounds.items()}}
     for name, noises in song.noises.items():
-        references[name] = _over([_figures(noise, song, hop) for noise in noises], _mean)
-    references[SILENCE] = _figures(np.zeros(song.window), song, hop)
-    references[COPY] = _figures(_copy(song), song, hop)
-    return references
+        found[name] = _over([_figures(noise, song, hop) for noise in noises], _mean)
+        sounds[name] = noises[0]
+    # Held-out audio is what 100 is: of it only the training part is searched for copies, or it would be one of itself.
+    real = judge.score_held_out()
+    found[HELD_OUT] |= _of_score(real) | _over([_copied(one) for one in judge.copies.usual], _median)
+    found[COPY] |= _copied(judge.copies.look_in_training(_copy(song)))
+    intervals = {key: {HELD_OUT: bounds} for key, bounds in _bounds(real).items()}
+    for name, samples in sounds.items():
+        found[name] |= _of_score(judge.score(samples[: round(_SCORED_SECONDS * song.rate)]))
+    told = {HELD_OUT: [_told(one, song) for one in song.held_out]} | {
+        name: [_told(samples, song)] for name, samples in sounds.items()
+    }
+    for name, several in told.items():
+        found[name]["told"] = _median(np.array([one.share for one in several]))
+    real_told = np.array([(one.low, one.high) for one in told[HELD_OUT]])
+    intervals["told"] = {HELD_OUT: (_median(real_told[:, 0]), _median(real_told[:, 1]))}
+    order = [HELD_OUT, *([FRAMES] if frames is not None else []), *song.noises, SILENCE, COPY]
+    return {name: found[name] for name in order}, intervals
 
 
 def _copy(song: Yardstick) -> Samples:
     return song.training[len(song.training) // 2]
 
 
-def _originality(
-    pieces: Mapping[str, Samples], song: Yardstick, training: Samples, held_out: Samples, song_seconds: float
-) -> tuple[dict[str, Originality], dict[str, Figures], float]:
-    """What of the song is copied: by piece, as figures of the references, and the likeness that counts as a copy."""
-
-    def pictured(samples: Samples) -> originality.Pictured:
-        same_level = at_level(samples, song.dbfs, _MOST_GAIN_DB)
-        return originality.pictured(same_level, song.rate, song.floor_db)
-
-    own = [pictured(samples) for samples in pieces.values()]
-    real = [pictured(samples) for samples in spread(held_out, song.window, _CHECKED_FOR_COPIES)]
-    *found, copy = originality.nearest([*own, *real, pictured(_copy(song))], training, song.rate, song.floor_db)
-    found, usual = found[: len(own)], found[len(own) :]
-    # A piece may also repeat what it was primed with, and that may come from any part.
-    later = originality.nearest(own, held_out, song.rate, song.floor_db)
-    found = [_nearer(*both, len(training) / song.rate) for both in zip(found, later, strict=True)]
-    threshold = originality.copy_threshold([one for window in usual for one in window])
-    references = {
-        HELD_OUT: _over([_copied(originality.judge(window, threshold)) for window in usual], _median),
-        COPY: _copied(originality.judge(copy, threshold)),
-    }
-    judged = [originality.judge(_later(one, song_seconds), threshold) for one in found]
-    return dict(zip(pieces, judged, strict=True)), references, threshold
-
-
 def _copied(found: Originality) -> Figures:
     return {"copied": found.copied_seconds, "likeness": found.likeness}
 
 
-def _nearer(first: Sequence[Nearest], second: Sequence[Nearest], seconds: float) -> list[Nearest]:
-    """Of each pair the likelier one; the second of them were looked for in what follows `seconds` later."""
-    pairs = zip(first, _later(second, seconds), strict=True)
-    return [max(pair, key=lambda found: found.likeness) for pair in pairs]
-
-
-def _later(found: Sequence[Nearest], seconds: float) -> list[Nearest]:
-    return [Nearest(one.piece_seconds, one.song_seconds + seconds, one.likeness) for one in found]
-
-
 def _rows(
-    pieces: Mapping[str, Figures], references: Mapping[str, Figures], windows: list[Figures], stretches: list[Figures]
+    pieces: Mapping[str, Figures],
+    references: Mapping[str, Figures],
+    windows: list[Figures],
+    stretches: list[Figures],
+    intervals: Mapping[str, dict[str, Bounds]],
 ) -> tuple[Row, ...]:
     low, high = (_over(windows, part) | _over(stretches, part) for part in (_tenth, _ninetieth))
     rows = []
@@ -207,7 +224,8 @@ def _rows(
         values = {name: figures.get(figure.key, math.nan) for name, figures in pieces.items()}
         others = {name: figures.get(figure.key, math.nan) for name, figures in references.items()}
         if not all(map(math.isnan, [*values.values(), *others.values()])):
-            rows.append(Row(figure, values, others, low.get(figure.key, math.nan), high.get(figure.key, math.nan)))
+            bounds = low.get(figure.key, math.nan), high.get(figure.key, math.nan)
+            rows.append(Row(figure, values, others, *bounds, intervals.get(figure.key, {})))
     return tuple(rows)
 
 

@@ -20,7 +20,7 @@ import soxr
 from sonicrnn import pictures
 from sonicrnn.audio import to_int16
 from sonicrnn.files import write_text
-from sonicrnn.report_page import Chart, Player, number_text, page
+from sonicrnn.report_page import Chart, Pair, Player, number_text, page
 
 Floats = npt.NDArray[np.floating[Any]]
 Value = float | int | str | None
@@ -46,6 +46,15 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Nearest:
+    """A passage of the piece, the one of the song that is most like it, and what is to be said of them."""
+
+    title: str
+    piece: Piece
+    song: Piece
+
+
+@dataclass(frozen=True)
 class Sound:
     """An encoded piece: the bytes of a file and their media type."""
 
@@ -64,6 +73,7 @@ def write_report(
     *,
     verdicts: Mapping[str, Sequence[tuple[bool, str]]] | None = None,
     commands: Mapping[str, str] | None = None,
+    nearest: Sequence[Nearest] = (),
 ) -> None:
     """Write the page, whole or not at all. It holds all that it shows and opens from the disk.
 
@@ -76,13 +86,16 @@ def write_report(
         settings_yaml: the settings of the run.
         verdicts: by piece, what the scores say in words, and whether each is good news.
         commands: what each command does, and the command; None writes those that make more of the run's folder.
+        nearest: passages to compare, in order.
 
     Raises:
         ValueError: a piece holds NaN or infinity, or the pieces' rates differ.
     """
     if len({piece.sample_rate for piece in pieces}) > 1:
         raise ValueError("the pieces of one page must have one sample rate")
-    sounds = encode_all(pieces)
+    passages = [passage for pair in nearest for passage in (pair.piece, pair.song)]
+    encoded = encode_all([*pieces, *passages])
+    sounds, of_passages = encoded[: len(pieces)], encoded[len(pieces) :]
     write_text(
         path,
         page(
@@ -95,6 +108,7 @@ def write_report(
             commands=commands if commands is not None else _commands(Path(path).parent),
             settings=settings_yaml,
             note=_note(sounds),
+            pairs=_pairs(nearest, of_passages),
         ),
     )
 
@@ -160,6 +174,14 @@ def _player(piece: Piece, sound: Sound) -> Player:
         ),
         time_span=(box.x0, box.x1),
     )
+
+
+def _pairs(nearest: Sequence[Nearest], sounds: Sequence[Sound]) -> list[Pair]:
+    """`sounds` of the piece and of the song in turn."""
+    addresses = iter(data_address(sound.content, sound.media_type) for sound in sounds)
+    return [
+        Pair(pair.title, {passage.title: next(addresses) for passage in (pair.piece, pair.song)}) for pair in nearest
+    ]
 
 
 def _charts(pieces: Sequence[Piece], history: Mapping[str, Sequence[float | None]] | None) -> dict[str, Chart]:

@@ -31,6 +31,14 @@ class Player:
     time_span: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two sounds to compare, side by side: a heading, and by caption the data address of each."""
+
+    title: str
+    sounds: Mapping[str, str]
+
+
 def page(
     title: str,
     facts: Mapping[str, str],
@@ -41,12 +49,14 @@ def page(
     commands: Mapping[str, str],
     settings: str,
     note: str = "",
+    pairs: Sequence[Pair] = (),
 ) -> str:
     """The whole page. Every string is the user's and is escaped here, and only here."""
     sections = {
         "Listen": _listen(players, note),
         **{heading: _figure(chart) for heading, chart in charts.items()},
         "Scores": _verdicts(verdicts) + (_scores(scores) if scores else ""),
+        "Is it new?": _pairs(pairs),
         "Make more": _commands(commands),
         "Settings": f"<details><summary>All settings of this run</summary>{_code(settings)}</details>",
     }
@@ -97,6 +107,22 @@ def _listen(players: Sequence[Player], note: str) -> str:
             f"{caption}{audio}\n{picture}\n</article>"
         )
     return "\n".join(parts) or "<p>This run has made nothing yet.</p>"
+
+
+def _pairs(pairs: Sequence[Pair]) -> str:
+    parts = []
+    for number, pair in enumerate(pairs, 1):
+        sides = "\n".join(
+            f'<div><p id="n{number}{side}">{escape(caption)}</p>\n<audio controls preload="metadata" '
+            f'aria-labelledby="n{number} n{number}{side}" src="{escape(sound)}"></audio></div>'
+            for side, (caption, sound) in zip("ab", pair.sounds.items(), strict=True)
+        )
+        parts.append(
+            f'<article aria-labelledby="n{number}">\n<h3 id="n{number}">{escape(pair.title)}</h3>\n'
+            f'<div class="pair">\n{sides}\n</div>\n</article>'
+        )
+    words = "<p>The passages of the piece that are most like one of the song, each beside that one.</p>\n"
+    return words + "\n".join(parts) if parts else ""
 
 
 def _figure(chart: Chart) -> str:
@@ -193,6 +219,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 article { padding: 1rem; margin: 0 0 1.2rem; background: var(--raised); border-radius: 0.6rem; }
 audio { display: block; width: 100%; margin: 0.7rem 0; }
 img { display: block; width: 100%; height: auto; border-radius: 0.3rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(16rem, 100%), 1fr)); gap: 0 1.4rem; }
 .time { position: relative; cursor: crosshair; }
 .time i { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px; background: #1e90ff;
   pointer-events: none; }

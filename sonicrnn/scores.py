@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from sonicrnn.distances import NAMES as LOG_MEL
 from sonicrnn.originality import Originality
+
+if TYPE_CHECKING:
+    from sonicrnn.judge import Cap, Score
 
 # Names of the references, as the columns of the table.
 HELD_OUT, FRAMES, WHITE, COLOURED, SILENCE, COPY = "held-out", "frames", "white", "coloured", "silence", "copy"
@@ -17,8 +20,8 @@ _COLUMNS_A_TABLE = 3  # pieces beside one another
 _LEGEND = f"""\
 song: 10th and 90th percentile of its own windows; {HELD_OUT}: real audio that no model saw; {FRAMES}: real audio
 through the model's frames and back; {WHITE}, {COLOURED}: noise at the song's level, with its spectrum; {COPY}: a
-passage of the training part. Told: by a classifier, 50 is chance. (0.00): where a log-mel distance lies between
-{HELD_OUT} (0) and the nearest noise (1)."""
+passage of the training part. Told: by a classifier, 50 is chance. […]: 95 % interval. (0.00): where a log-mel distance
+lies between {HELD_OUT} (0) and the nearest noise (1)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class Figure:
 
 
 FIGURES = (
+    Figure("score", "overall score, 0 to 100", "", 0),
+    Figure("network_sound", "network: kernel distance, sound", "", 3),
+    Figure("network_movement", "network: kernel distance, movement", "", 3),
+    Figure("frechet", "network: Fréchet distance", "", 2),
+    Figure("log_mel_sound", "log-mel: kernel distance, sound", "", 3),
+    Figure("log_mel_movement", "log-mel: kernel distance, movement", "", 3),
+    Figure("told", "seconds told from the song's", "%", 0, 100.0),
     Figure("level", "level against the song", "dB"),
     Figure("trend", "level trend", "dB/min"),
     Figure("silence", "silent time", "%", 1, 100.0),
@@ -49,7 +59,6 @@ FIGURES = (
     Figure("speed", "pace", "× the song's", 2),
     Figure("onsets", "note starts", "× the song's", 2),
     Figure("clicks", "clicks at frame borders", "dB"),
-    Figure("told", "seconds told from the song's", "%", 0, 100.0),
     Figure("copied", "copied", "s"),
     Figure("likeness", "nearest passages, likeness", "", 2),
 )
@@ -59,7 +68,8 @@ FIGURES = (
 class Row:
     """One figure of all pieces and references; a value is nan where the figure says nothing.
 
-    `low`, `high`: the 10th and 90th percentile of the song's own training windows, nan where they were not measured.
+    `low`, `high`: the 10th and 90th percentile of the song's own training windows, nan where they were not measured;
+    `intervals`: of 95 %, by piece or reference, where there are any.
     """
 
     figure: Figure
@@ -67,6 +77,7 @@ class Row:
     references: dict[str, float]
     low: float
     high: float
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def place(self, value: float) -> float:
         """Where a distance lies between held-out real audio (0) and the nearest noise (1); nan without such a scale.
@@ -96,6 +107,8 @@ class Scores:
     rows: tuple[Row, ...]
     originality: dict[str, Originality]
     verdicts: dict[str, tuple[Verdict, ...]]
+    overall: dict[str, Score] = field(default_factory=dict)
+    note: str = ""  # on how they were measured
 
     def row(self, key: str) -> Row:
         """The row of the figure `key`. Raises KeyError when it was not measured."""
@@ -109,25 +122,32 @@ def as_json(scores: Scores) -> dict[str, Any]:
     """The scores as plain dictionaries, for `files.write_json`; what says nothing is null.
 
     `figures`: by figure `title`, `unit`, `pieces` and `references` (by name, in the unit), `song` (10th and 90th
-    percentile of the song's own windows) and, for a log-mel distance, `place` of each piece (0 held-out, 1 nearest
-    noise); `pieces`: by piece its `verdicts` in words, `copied` passages and the `nearest` one, in seconds of piece
-    and song.
+    percentile of the song's own windows), `intervals` of 95 % and, for a log-mel distance, `place` of each piece (0
+    held-out, 1 nearest noise); `pieces`: by piece its `verdicts` in words, `copied` passages, the `nearest` and the
+    few `closest` ones, in seconds of piece and song, and the `caps` of its score; `note`: how it was measured.
     """
     return {
         "sample_rate": scores.sample_rate,
         "window_seconds": scores.window_seconds,
         "stretch_seconds": scores.stretch_seconds,
         "copy_threshold": round(scores.copy_threshold, 4),
+        "note": scores.note,
         "figures": {row.figure.key: _row_json(row) for row in scores.rows},
         "pieces": {
             name: {
                 "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
                 "nearest": dataclasses.asdict(scores.originality[name].nearest),
                 "copied": [dataclasses.asdict(passage) for passage in scores.originality[name].passages],
+                "closest": [dataclasses.asdict(found) for found in scores.originality[name].closest],
+                "caps": [dataclasses.asdict(cap) | {"most": cap.most} for cap in _caps(scores, name)],
             }
             for name, verdicts in scores.verdicts.items()
         },
     }
+
+
+def _caps(scores: Scores, name: str) -> tuple[Cap, ...]:
+    return scores.overall[name].caps if name in scores.overall else ()
 
 
 def _row_json(row: Row) -> dict[str, Any]:
@@ -142,6 +162,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "pieces": {name: shown(value) for name, value in row.pieces.items()},
         "references": {name: shown(value) for name, value in row.references.items()},
         "song": [shown(row.low), shown(row.high)],
+        "intervals": {name: [shown(low), shown(high)] for name, (low, high) in row.intervals.items()},
     } | ({"place": {name: _finite(row.place(value)) for name, value in row.pieces.items()}} if _is_placed(row) else {})
 
 
@@ -162,7 +183,7 @@ def table(scores: Scores) -> str:
     parts = []
     for first in range(0, len(names), _COLUMNS_A_TABLE):
         parts.append(_table(scores, names[first : first + _COLUMNS_A_TABLE]))
-    parts.append(_LEGEND)
+    parts.append("\n".join(filter(None, [_LEGEND, scores.note])))
     for name in names:
         lines = (f"  {'+' if verdict.good else '!'} {verdict.text}" for verdict in scores.verdicts[name])
         parts.append("\n".join([f"{name}:", *lines]))
@@ -173,10 +194,10 @@ def _table(scores: Scores, names: list[str]) -> str:
     references = list(scores.rows[0].references)
     lines = [["", *names, "song", *references]]
     for row in scores.rows:
-        values = [_piece_text(row, row.pieces[name]) for name in names]
+        values = [_piece_text(row, name) for name in names]
         spread = "" if math.isnan(row.low) else f"{_text(row, row.low)}…{_text(row, row.high)}"
         lines.append([", ".join(filter(None, [row.figure.title, row.figure.unit])), *values, spread])
-        lines[-1] += [_text(row, row.references[name]) for name in references]
+        lines[-1] += [_text(row, row.references[name]) + _interval_text(row, name) for name in references]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_aligned(line, widths) for line in lines)
 
@@ -193,7 +214,13 @@ def _text(row: Row, value: float) -> str:
     return text.removeprefix("-") if not float(text) else text  # no −0.0
 
 
-def _piece_text(row: Row, value: float) -> str:
+def _interval_text(row: Row, name: str) -> str:
+    low, high = row.intervals.get(name, (math.nan, math.nan))
+    return "" if math.isnan(low) or math.isnan(high) else f" [{_text(row, low)}…{_text(row, high)}]"
+
+
+def _piece_text(row: Row, name: str) -> str:
+    value = row.pieces[name]
     if not _is_placed(row) or math.isnan(row.place(value)):
-        return _text(row, value)
+        return _text(row, value) + _interval_text(row, name)
     return f"{_text(row, value)} ({row.place(value):.2f})"

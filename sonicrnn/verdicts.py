@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from sonicrnn.distances import NAMES as LOG_MEL
+from sonicrnn.judge import Score
 from sonicrnn.originality import Originality
 from sonicrnn.scores import HELD_OUT, Row, Verdict
 
@@ -18,20 +19,25 @@ ONSET_FACTOR = 1.5
 OFFSET = 0.005
 CLICKS_DB = 3.0
 COPIED_SECONDS = 2.0  # the shortest passage that is looked for
+GOOD_SCORE = 80.0
+GOOD_TOLD = 0.8  # of the seconds; 0.5 is chance
+CAP_WORDS = {"copied": "copied", "repeats itself": "repeating itself or still", "next to silent": "next to silent"}
 _AUDIBLE_CLIPPING = 1e-5
 _SILENT_SECOND = 1.0
 
 
-def verdicts(name: str, rows: Mapping[str, Row], originality: Originality) -> tuple[Verdict, ...]:
-    """What is to be said of the piece `name`: level, faults, sound, pace, originality, in this order."""
+def verdicts(name: str, rows: Mapping[str, Row], originality: Originality, score: Score) -> tuple[Verdict, ...]:
+    """What is to be said of the piece `name`: score, level, faults, sound, pace, originality, in this order."""
     value = {key: row.pieces[name] for key, row in rows.items()}
     found = [
+        _score(score),
+        _told(name, rows["told"]),
         _level(value, rows),
         *_faults(value, rows),
         _flatness(value["flatness"], rows["flatness"]),
         _log_mel(name, rows),
         *_pace(value, rows),
-        _originality(originality),
+        _originality(originality, score),
     ]
     return tuple(verdict for verdict in found if verdict)
 
@@ -44,6 +50,29 @@ def clock(seconds: float) -> str:
 def _signed(value: float) -> str:
     text = f"{value:+.1f}"
     return text if float(text) else "0.0"
+
+
+def _score(score: Score) -> Verdict | None:
+    if math.isnan(score.value):
+        return None
+    text = f"overall score {score.value:.0f} ({score.low:.0f} to {score.high:.0f}); 0 is noise, 100 held-out real audio"
+    if score.capped_by:
+        cap = next(cap for cap in score.caps if cap.name == score.capped_by)
+        text += f"; {score.likeness:.0f}, were not {100 * cap.share:.0f} % of it {CAP_WORDS[cap.name]}"
+        text += f" (usual for the song: up to {100 * cap.usual:.0f} %)"
+    return Verdict(score.value >= GOOD_SCORE, text)
+
+
+def _told(name: str, row: Row) -> Verdict | None:
+    share, real = row.pieces[name], row.references[HELD_OUT]
+    if math.isnan(share):
+        return None
+    low, high = row.intervals[name]
+    bounds = f"{100 * low:.0f} to {100 * high:.0f}"
+    text = f"a classifier tells {100 * share:.0f} % of its seconds from the song's ({bounds})"
+    if not math.isnan(real):
+        text += f", of held-out real audio {100 * real:.0f} %"
+    return Verdict(share <= max(GOOD_TOLD, 0.0 if math.isnan(real) else real), text)
 
 
 def _level(value: Mapping[str, float], rows: Mapping[str, Row]) -> Verdict:
@@ -116,15 +145,16 @@ def _pace(value: Mapping[str, float], rows: Mapping[str, Row]) -> list[Verdict]:
     return found
 
 
-def _originality(originality: Originality) -> Verdict:
+def _originality(originality: Originality, score: Score) -> Verdict:
     if originality.copied_seconds < COPIED_SECONDS:
         found = originality.nearest
         where = f"{clock(found.piece_seconds)} is {found.likeness:.2f} like the song at {clock(found.song_seconds)}"
         return Verdict(True, f"copies nothing; nearest: {where}")
     longest = originality.passages[0]
     place = f"{clock(longest.song_seconds)} (at {clock(longest.piece_seconds)} of the piece)"
-    if longest.seconds >= originality.copied_seconds - 0.1:
-        return Verdict(False, f"copies {longest.seconds:.0f} s of the song at {place}")
-    return Verdict(
-        False, f"copies {originality.copied_seconds:.0f} s of the song, the longest {longest.seconds:.0f} s at {place}"
-    )
+    text = f"copies {originality.copied_seconds:.0f} s of the song"
+    one = longest.seconds >= originality.copied_seconds - 0.1
+    text += f" at {place}" if one else f", the longest {longest.seconds:.0f} s at {place}"
+    cap = next(cap for cap in score.caps if cap.name == "copied")
+    text += f": {100 * cap.share:.0f} % of the piece; usual for the song, or little: up to {100 * cap.usual:.0f} %"
+    return Verdict(cap.share <= cap.usual, text)
