@@ -22,7 +22,8 @@ class Copies:
     """A song to look for copies in.
 
     `threshold`: the likeness from which on a stretch counts as copied; `usual`: what windows of its held-out part,
-    `window` samples each, copy of its training part: music repeats itself.
+    `window` samples each, copy of its training part, for music repeats itself; `usual_share`: the largest share, 0..1,
+    of such a window or of a half of one that is copied.
     """
 
     training: Samples
@@ -33,11 +34,7 @@ class Copies:
     window: int
     threshold: float
     usual: tuple[Originality, ...]
-
-    @property
-    def usual_share(self) -> float:
-        """The share of the held-out windows that is copied, 0..1, their median."""
-        return float(np.median([found.copied_seconds for found in self.usual])) * self.rate / self.window
+    usual_share: float
 
     def look(self, pieces: Sequence[Samples], song_seconds: float = 0.0) -> list[Originality]:
         """What each piece, of at least 2 s, copies; the training part starts `song_seconds` into the song.
@@ -72,7 +69,15 @@ def copies(training: Samples, held_out: Samples, rate: int, window: int, dbfs: f
     found = originality.nearest(real, training, rate, floor_db)
     threshold = originality.copy_threshold([one for several in found for one in several])
     usual = tuple(originality.judge(several, threshold) for several in found)
-    return Copies(training, held_out, rate, dbfs, floor_db, min(window, len(held_out)), threshold, usual)
+    parts = [part for one in found for part in (one, one[: len(one) // 2], one[len(one) // 2 :]) if part]
+    most = max(_share(part, threshold) for part in parts)
+    return Copies(training, held_out, rate, dbfs, floor_db, min(window, len(held_out)), threshold, usual, most)
+
+
+def _share(stretches: Sequence[Nearest], threshold: float) -> float:
+    """Of the time that these stretches cover."""
+    seconds = stretches[-1].piece_seconds - stretches[0].piece_seconds + originality.STRETCH_SECONDS
+    return originality.judge(stretches, threshold).copied_seconds / seconds
 
 
 def _pictured(samples: Samples, rate: int, dbfs: float, floor_db: float) -> originality.Pictured:

@@ -44,8 +44,8 @@ class Ear:
     def hear(self, samples: Samples, rate: int) -> Rows:
         """What the network makes of mono samples [n]: [rows, 704], a row every 46 ms.
 
-        The network brings each of its windows of 2 s to one level, so the level does not count. Sound that is shorter
-        than a window is filled up with silence.
+        The network brings each of its windows of 2 s to one range, so the level counts for little. Sound that is
+        shorter than a window is filled up with silence.
         """
         sound = soxr.resample(np.asarray(samples, np.float32), rate, RATE)
         rows = -(-len(sound) // ROW)

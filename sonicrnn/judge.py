@@ -11,7 +11,7 @@ views the kernel distance (`kernel_distance`) is d², and
     likeness = 100 · the mean place over the views
     score = likeness, but no more than any cap
 
-where d(noise) is that of the nearer noise, white or with the song's spectrum. A cap is
+where d(noise) is that of the nearest noise: white, pink, brown, or with the song's spectrum. A cap is
 
     100 · (1 − share) / (1 − usual), at most 100
 
@@ -34,8 +34,7 @@ from sonicrnn.ear import Ear, load_ear
 from sonicrnn.kernel_distance import Compared, Reference, block_draws, compare, interval, reference
 from sonicrnn.levels import Floats, Samples, level, level_curve
 from sonicrnn.originality import Originality
-from sonicrnn.scores import COLOURED, WHITE
-from sonicrnn.spectrum import long_term_spectrum
+from sonicrnn.spectrum import LOWEST_HERTZ, bin_hertz, long_term_spectrum
 from sonicrnn.views import View, log_mel_rows, movement_view, sound_view
 from sonicrnn.yardstick import noise_like, spread
 
@@ -108,7 +107,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """One view of the song, with the distances (not squared) of held-out audio and of the nearer noise."""
+    """One view of the song, with the distances (not squared) of held-out audio and of the nearest noise."""
 
     name: str
     hearing: int  # which of the hearings it looks at
@@ -234,7 +233,7 @@ def make_judge(
 
     song = [list(one) for one in zip(*map(hear, excerpts), strict=True)]  # [hearings][excerpts]
     held = [list(one) for one in zip(*map(hear, real), strict=True)]
-    noises = [hear(noise) for noise in _noises(excerpts, rate, dbfs, seed).values()]
+    noises = [hear(noise) for noise in _noises(excerpts, rate, dbfs, seed)]
     scales = []
     for hearing, name in enumerate(["network", "log_mel"] if ear else ["log_mel"]):
         for what, make in (("sound", sound_view), ("movement", movement_view)):
@@ -245,10 +244,11 @@ def make_judge(
             scales.append(Scale(f"{name}_{what}", hearing, view, to, _root(distance), _root(nearest)))
     found = copies(training, held_out, rate, window, dbfs, floor_db)
     own = [*spread(training, window, _SONG_WINDOWS), *spread(held_out, window, _SONG_WINDOWS)]
+    halves = spread(held_out, max(1, min(window, len(held_out) // 2)), _SONG_WINDOWS)  # where rests weigh most
     usual = {
         "copied": max(ALLOWED_COPIES, found.usual_share),
         "repeats itself": max(found.repeated(one) for one in own),
-        "next to silent": max(_faint(one, rate, dbfs) for one in own),
+        "next to silent": max(_faint(one, rate, dbfs) for one in (*own, *halves)),
     }
     return Judge(rate, dbfs, floor_db, ear, tuple(scales), found, usual, [np.concatenate(one) for one in held])
 
@@ -259,11 +259,13 @@ def _hear(samples: Samples, rate: int, dbfs: float, floor_db: float, ear: Ear | 
     return [np.asarray(ear.hear(same_level, rate), np.float64), *rows] if ear else rows
 
 
-def _noises(excerpts: Sequence[Samples], rate: int, dbfs: float, seed: int) -> dict[str, Samples]:
-    spectrum = np.mean([long_term_spectrum(one, rate) for one in excerpts], axis=0)
-    shapes = {WHITE: np.ones_like(spectrum), COLOURED: spectrum}
+def _noises(excerpts: Sequence[Samples], rate: int, dbfs: float, seed: int) -> list[Samples]:
+    """White, pink and brown noise, and noise with the song's spectrum, at the song's level."""
+    own = np.mean([long_term_spectrum(one, rate) for one in excerpts], axis=0)
+    hertz = np.maximum(LOWEST_HERTZ, bin_hertz(rate))
     samples, random = round(_EXCERPT_SECONDS * rate), np.random.default_rng(seed)
-    return {name: noise_like(shape, samples, rate, dbfs, random) for name, shape in shapes.items()}
+    shapes = (np.ones_like(hertz), 1.0 / hertz, 1.0 / hertz**2, own)
+    return [noise_like(shape, samples, rate, dbfs, random) for shape in shapes]
 
 
 def _faint(samples: Samples, rate: int, dbfs: float) -> float:

@@ -14,7 +14,7 @@ from sonicrnn.files import write_json
 from sonicrnn.generator import RunGenerator, load_generator
 from sonicrnn.levels import Samples
 from sonicrnn.originality import STRETCH_SECONDS
-from sonicrnn.report import Nearest, Piece, score_rows, score_verdicts, write_report
+from sonicrnn.report import Beside, Piece, score_rows, score_verdicts, write_report
 from sonicrnn.run import Run
 from sonicrnn.scores import Scores, as_json
 from sonicrnn.verdicts import clock
@@ -84,7 +84,7 @@ def _trimmed_seconds(generator: RunGenerator) -> float:
     return generator.song.lead_in / generator.song.sample_rate if generator.settings.song.trim else 0.0
 
 
-def _nearest(generator: RunGenerator, piece: Samples, found: Mapping[str, Any]) -> list[Nearest]:
+def _nearest(generator: RunGenerator, piece: Samples, found: Mapping[str, Any]) -> list[Beside]:
     """What was copied, the longest first, and then the likeliest stretches, beside what they are like."""
     chosen: list[Mapping[str, float]] = []
     for one in [*found["copied"], *({**closest, "seconds": STRETCH_SECONDS} for closest in found["closest"])]:
@@ -94,14 +94,14 @@ def _nearest(generator: RunGenerator, piece: Samples, found: Mapping[str, Any]) 
     return [_beside(generator, piece, one, one in found["copied"]) for one in chosen]
 
 
-def _beside(generator: RunGenerator, piece: Samples, found: Mapping[str, float], copied: bool) -> Nearest:
+def _beside(generator: RunGenerator, piece: Samples, found: Mapping[str, float], copied: bool) -> Beside:
     rate, length = generator.encoding.sample_rate, min(found["seconds"], LONGEST_NEAREST_SECONDS)
 
     def cut(name: str, samples: Samples, seconds: float, trimmed: float = 0.0) -> Piece:
         start = round((seconds - trimmed) * rate)
         return Piece(f"{name}, {clock(seconds)}", samples[start : start + round(length * rate)], rate)
 
-    return Nearest(
+    return Beside(
         f"{found['likeness']:.2f} alike" + (f", {found['seconds']:.0f} s copied" if copied else ""),
         cut("Free run", piece, found["piece_seconds"]),
         cut("The song", generator.song.samples, found["song_seconds"], _trimmed_seconds(generator)),

@@ -46,7 +46,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Nearest:
+class Beside:
     """A passage of the piece, the one of the song that is most like it, and what is to be said of them."""
 
     title: str
@@ -73,7 +73,7 @@ def write_report(
     *,
     verdicts: Mapping[str, Sequence[tuple[bool, str]]] | None = None,
     commands: Mapping[str, str] | None = None,
-    nearest: Sequence[Nearest] = (),
+    nearest: Sequence[Beside] = (),
 ) -> None:
     """Write the page, whole or not at all. It holds all that it shows and opens from the disk.
 
@@ -176,7 +176,7 @@ def _player(piece: Piece, sound: Sound) -> Player:
     )
 
 
-def _pairs(nearest: Sequence[Nearest], sounds: Sequence[Sound]) -> list[Pair]:
+def _pairs(nearest: Sequence[Beside], sounds: Sequence[Sound]) -> list[Pair]:
     """`sounds` of the piece and of the song in turn."""
     addresses = iter(data_address(sound.content, sound.media_type) for sound in sounds)
     return [

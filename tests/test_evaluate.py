@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -60,6 +61,13 @@ def generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longer_song: Samp
     return loaded
 
 
+@pytest.fixture(autouse=True)
+def no_ear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra `eval` is not installed, which is fast."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "basic_pitch" else find(name))
+
+
 def refusal(*arguments: str) -> str:
     with pytest.raises(UserError) as caught:
         evaluate.main(arguments)
@@ -79,6 +87,10 @@ def test_new_pieces_are_measured_and_written(generator: PlaybackGenerator, capsy
     assert scores["pieces"]["seed 3"]["copied"][0]["song_seconds"] == pytest.approx(3.05, abs=0.1)
     assert "copies 5 s of the song at 0:03" in printed
     assert "log-mel: half seconds" in printed
+    assert "overall score" in printed
+    assert "by log-mel alone" in printed
+    assert "pip install --no-deps basic-pitch" in printed
+    assert 0 <= scores["figures"]["score"]["pieces"]["seed 3"] <= 100
     assert str(folder / "scores.json") in printed
 
 

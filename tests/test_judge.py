@@ -15,15 +15,15 @@ from sonicrnn.yardstick import noise_like
 from tests.test_quality import RATE, music
 
 Floats = npt.NDArray[np.float64]
-SECONDS = 24
+SECONDS = 20
 
 
 class Case:
     """A song, and the judge that looked at it: by log-mel alone, which is fast."""
 
     def __init__(self) -> None:
-        song = music(130, seed=1)
-        self.training, self.held_out = song[: 90 * RATE], song[90 * RATE :]
+        song = music(100, seed=1)
+        self.training, self.held_out = song[: 66 * RATE], song[66 * RATE :]
         self.judge = make_judge(self.training, self.held_out, RATE, window_seconds=SECONDS, ear=None)
         self.real = music(SECONDS, seed=2)
 
@@ -62,7 +62,7 @@ def test_noise_is_0_whatever_its_colour(case: Case) -> None:
 def test_noise_that_is_mixed_in_lowers_it_step_by_step(case: Case) -> None:
     for shape in (np.ones_like(case.spectrum), case.spectrum):
         noise = case.noise(shape, len(case.real), level(case.real))
-        values = [case.judge.score(case.real + 10 ** (-snr / 20) * noise).value for snr in (99, 30, 20, 10, 5, 0, -20)]
+        values = [case.judge.score(case.real + 10 ** (-snr / 20) * noise).value for snr in (99, 30, 20, 10, 0, -20)]
         assert values == sorted(values, reverse=True), values
         assert values[0] > 75
         assert values[-1] < 10
@@ -93,15 +93,16 @@ def test_copies_are_capped_by_how_much_is_copied(case: Case) -> None:
 
 
 def test_loops_hums_and_near_silence_are_capped(case: Case) -> None:
-    loop = np.tile(case.real[: 6 * RATE], 4)
-    assert case.judge.score(loop).value < 10
-    assert case.judge.score(loop).capped_by == "repeats itself"
-    assert caps(case.judge.score(loop))["repeats itself"].share > 0.9
+    loop = np.tile(case.real[: 5 * RATE], 4)
+    score = case.judge.score(loop)
+    assert score.value < 10
+    assert score.capped_by == "repeats itself"
+    assert caps(score)["repeats itself"].share > 0.9
     hum = np.tile(case.real[: RATE // 20], 20 * SECONDS)
     assert caps(case.judge.score(hum))["repeats itself"].share == 1.0
     assert case.judge.score(10 ** (-40 / 20) * case.real).value == 0
     assert case.judge.score(np.zeros(SECONDS * RATE)).value == 0
-    fallen = np.where(np.arange(len(case.real)) < 12 * RATE, case.real, 0)
+    fallen = np.where(np.arange(len(case.real)) < 10 * RATE, case.real, 0)
     assert caps(case.judge.score(fallen))["next to silent"].share == pytest.approx(0.5, abs=0.05)
     assert caps(case.judge.score(0.5 * case.real))["next to silent"].share < 0.1
 
@@ -143,6 +144,7 @@ def test_the_pretrained_network_joins_in() -> None:
     score = judge.score(music(10, seed=2))
     assert score.with_ear
     assert list(score.seen) == ["network_sound", "network_movement", "log_mel_sound", "log_mel_movement"]
-    noise = judge.score(noise_like(long_term_spectrum(song, RATE), 10 * RATE, RATE, level(song), np.random.default_rng(3)))
+    random = np.random.default_rng(3)
+    noise = judge.score(noise_like(long_term_spectrum(song, RATE), 10 * RATE, RATE, level(song), random))
     assert score.value > 50 > 10 > noise.value
     assert score.frechet[0] < noise.frechet[0]

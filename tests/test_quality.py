@@ -11,12 +11,24 @@ import numpy.typing as npt
 import pytest
 import scipy.signal
 
-from sonicrnn import quality
 from sonicrnn.distances import NAMES as LOG_MEL
 from sonicrnn.distances import at_level
 from sonicrnn.levels import level
 from sonicrnn.quality import evaluate
-from sonicrnn.scores import COLOURED, COPY, FRAMES, HELD_OUT, NOISES, SILENCE, WHITE, Row, Scores, as_json, table
+from sonicrnn.scores import (
+    COLOURED,
+    COPY,
+    FIGURES,
+    FRAMES,
+    HELD_OUT,
+    NOISES,
+    SILENCE,
+    WHITE,
+    Row,
+    Scores,
+    as_json,
+    table,
+)
 from sonicrnn.spectrum import long_term_spectrum
 from sonicrnn.yardstick import noise_like, spread
 
@@ -84,6 +96,7 @@ class Case:
             hop=HOP,
             frames=self.held_out[: 30 * RATE - 77],
             song_seconds=0.25,
+            ear=None,
         )
 
     def text(self, name: str) -> str:
@@ -159,6 +172,47 @@ def test_copied_seconds_are_told_with_their_place(case: Case) -> None:
     assert case.scores.row("copied").references[HELD_OUT] < 5
 
 
+def test_the_overall_score_leads_and_has_its_references(case: Case) -> None:
+    row = case.scores.row("score")
+    assert case.scores.rows[0] is row
+    assert row.references[HELD_OUT] == 100
+    assert row.references[WHITE] < 5
+    assert row.references[COLOURED] < 5
+    assert row.references[SILENCE] == 0
+    assert row.references[COPY] < 10
+    assert row.references[FRAMES] < 10  # held-out audio is a copy as well, for a piece
+    series = [row.pieces[name] for name in ("real", "noise 20", "noise 10", "noise 0", "noise")]
+    assert series == sorted(series, reverse=True)
+    low, high = row.intervals["real"]
+    assert low <= row.pieces["real"] <= high
+    assert case.text("real").startswith(f"overall score {row.pieces['real']:.0f} ({low:.0f} to {high:.0f}); 0 is noise")
+    assert "% of it copied (usual for the song: up to" in case.text("copied")
+    assert not case.scores.verdicts["noise"][0].good
+    assert "by log-mel alone" in table(case.scores)
+
+
+def test_how_often_seconds_are_told_stands_beside_real_audio_with_both_intervals(case: Case) -> None:
+    row = case.scores.row("told")
+    for name, share in (("real", row.pieces["real"]), (HELD_OUT, row.references[HELD_OUT])):
+        low, high = row.intervals[name]
+        assert 0 <= low < share < high <= 1
+    assert row.pieces["noise"] > 0.95
+    assert re.search(r"a classifier tells \d+ % .*\(\d+ to \d+\), of held-out real audio \d+ %", case.text("real"))
+    assert re.search(r"\d+ \[\d+…\d+\]", next(line for line in table(case.scores).splitlines() if "told from" in line))
+
+
+def test_copying_is_judged_by_what_the_song_repeats_itself() -> None:
+    """What would be a fault for another song is none for one that is a single loop."""
+    song = np.tile(music(8, seed=4), 10)
+    scores = evaluate({"piece": song[: 12 * RATE]}, song[: 56 * RATE], song[56 * RATE :], RATE, ear=None)
+    copying = scores.verdicts["piece"][-1]
+    assert copying.good
+    assert re.search(r"copies 1[12] s of the song .*100 % of the piece; usual .* up to (9\d|100) %", copying.text)
+    caps = {cap["name"]: cap for cap in as_json(scores)["pieces"]["piece"]["caps"]}
+    assert caps["copied"]["usual"] > 0.9
+    assert caps["copied"]["most"] == 100
+
+
 def test_faults_are_told(case: Case) -> None:
     assert "clips" in case.text("clipped and off centre")
     assert "stands off centre by +" in case.text("clipped and off centre")
@@ -203,7 +257,7 @@ def test_table_and_json_hold_every_figure(case: Case) -> None:
 
 def test_the_same_input_gives_the_same_scores(case: Case) -> None:
     pieces = {"real": case.pieces["real"]}
-    first, second = (evaluate(pieces, case.training, case.held_out, RATE, seed=3) for _ in range(2))
+    first, second = (evaluate(pieces, case.training, case.held_out, RATE, seed=3, ear=None) for _ in range(2))
     assert as_json(first) == as_json(second)
     assert "clicks" not in as_json(first)["figures"]  # nobody said how long the frames are
     for key in ("level", "spectrum", "copied"):
@@ -215,7 +269,7 @@ def test_pieces_of_any_length(length: float) -> None:
     song = music(60, seed=5)
     training, held_out = song[: 48 * RATE], song[48 * RATE :]
     piece = music(length, 6)
-    scores = evaluate({"piece": piece}, training, held_out, RATE, hop=HOP, frames=held_out[: len(piece) - 99])
+    scores = evaluate({"piece": piece}, training, held_out, RATE, hop=HOP, frames=held_out[: len(piece) - 99], ear=None)
     assert scores.window_seconds == pytest.approx(min(length, 12.0))
     json.dumps(as_json(scores), allow_nan=False)
     assert all(np.isfinite(scores.row(key).pieces["piece"]) for key in ("level", "trend", "copied", *LOG_MEL))
@@ -224,10 +278,10 @@ def test_pieces_of_any_length(length: float) -> None:
 def test_too_short_or_silent() -> None:
     song = music(30, seed=5)
     with pytest.raises(ValueError, match=r"tiny: 2\.0 s are too short"):
-        evaluate({"tiny": song[: 2 * RATE]}, song, song, RATE)
+        evaluate({"tiny": song[: 2 * RATE]}, song, song, RATE, ear=None)
     with pytest.raises(ValueError, match="held-out part"):
-        evaluate({"piece": song}, song, song[:RATE], RATE)
-    scores = evaluate({"nothing": np.zeros(10 * RATE)}, song[: 20 * RATE], song[20 * RATE :], RATE, hop=HOP)
+        evaluate({"piece": song}, song, song[:RATE], RATE, ear=None)
+    scores = evaluate({"nothing": np.zeros(10 * RATE)}, song[: 20 * RATE], song[20 * RATE :], RATE, hop=HOP, ear=None)
     text = " | ".join(verdict.text for verdict in scores.verdicts["nothing"])
     assert "under the song's level" in text
     assert "silent for 10.0 s" in text
@@ -256,5 +310,6 @@ def test_noise_has_the_songs_level_and_spectrum() -> None:
 
 def test_a_row_without_a_scale_has_no_place() -> None:
     references = {HELD_OUT: 3.0, WHITE: 2.0, COLOURED: 5.0}
-    row = Row(quality.FIGURES[7], {"piece": 1.0}, references, math.nan, math.nan)
+    figure = next(figure for figure in FIGURES if figure.key == "spectrum")
+    row = Row(figure, {"piece": 1.0}, references, math.nan, math.nan)
     assert math.isnan(row.place(1.0))

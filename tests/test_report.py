@@ -21,7 +21,16 @@ import soundfile
 from PIL import Image
 
 from sonicrnn.originality import Nearest, Originality
-from sonicrnn.report import Piece, encode_all, encode_flac, encode_mp3, score_rows, score_verdicts, write_report
+from sonicrnn.report import (
+    Beside,
+    Piece,
+    encode_all,
+    encode_flac,
+    encode_mp3,
+    score_rows,
+    score_verdicts,
+    write_report,
+)
 from sonicrnn.report_page import number_text
 from sonicrnn.scores import Figure, Row, Scores, Verdict, as_json
 
@@ -230,6 +239,23 @@ def test_the_scores_of_an_evaluation_become_rows_and_words(report: Report) -> No
     ]  # fmt: skip
     assert page.text["td"] == ["−1.5", "−2 to 3", "0.25", "–", "0.5", "–", "–", "–"]
     assert page.text["li"] == ["✓ keeps its level", "✗ is too <fast>"]
+
+
+def test_passages_stand_side_by_side_and_can_be_heard(report: Report, pieces: list[Piece]) -> None:
+    names = "Free run, 0:03", "Song, 1:10"
+    first, second = (Piece(f"{name} {NASTY}", pieces[0].samples[:RATE], RATE) for name in names)
+    nearest = [Beside("0.93 alike", first, second), Beside("0.7", second, first)]
+    page = seen(report(pieces=pieces[:1], nearest=nearest))
+    assert "Is it new?" in page.text["h2"]
+    assert "0.93 alike" in page.text["h3"]
+    sounds = page.all("audio")
+    assert len(sounds) == 5
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    assert all(set(sound["aria-labelledby"].split()) <= ids for sound in sounds)
+    for sound in sounds[1:]:
+        samples, rate = decoded(sound["src"])
+        assert len(samples) == rate == RATE
+    assert [text for text in page.text["p"] if text.startswith("Free run, 0:03")] == [first.title] * 2
 
 
 def test_parts_that_are_not_there_leave_no_heading(report: Report) -> None:

@@ -56,7 +56,7 @@ def applies(need: Requirement, version: str) -> bool:
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-@pytest.mark.parametrize("layer", ["run", "gpu", "dev"])
+@pytest.mark.parametrize("layer", ["run", "gpu", "eval", "dev"])
 def test_pins_are_names_and_versions_and_nothing_else(version: str, layer: str) -> None:
     first, *lines = (ROOT / "requirements" / version / f"{layer}.txt").read_text(encoding="utf-8").splitlines()
     assert first == "# Made by `make lock` from pyproject.toml."
@@ -72,7 +72,7 @@ def test_pins_meet_every_need_of_the_project(version: str) -> None:
     for need in needs():
         if applies(need, version):
             assert run[canonicalize_name(need.name)] in need.specifier, need
-    for need in needs("tune", "serve", "dev"):
+    for need in needs("tune", "serve", "eval", "dev"):
         if applies(need, version):
             assert everything[canonicalize_name(need.name)] in need.specifier, need
 
@@ -90,7 +90,7 @@ def test_tensorflow_io_is_there_exactly_where_it_loads(version: str) -> None:
 
 
 def test_bounds_are_those_of_the_versions_that_were_run() -> None:
-    for need in needs("tune", "serve", "dev"):
+    for need in needs("tune", "serve", "eval", "dev"):
         name = canonicalize_name(need.name)
         pinned = [pins(version, "run", "dev")[name] for version in PYTHONS if applies(need, version)]
         low = next(Version(bound.version) for bound in need.specifier if bound.operator in (">=", "=="))
