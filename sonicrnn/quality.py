@@ -38,7 +38,7 @@ from sonicrnn.yardstick import Yardstick, speed, spread, yardstick
 SHORTEST_PIECE_SECONDS = 3.0
 _PIECE_WINDOWS = 16
 _MOST_GAIN_DB = 40.0  # a classifier that hears the level alone would tell little
-_SCORED_SECONDS = 30.0  # of a copy and of the frames
+_SCORED_SECONDS = 15.0  # of each reference but the copy
 _SHORTEST_FRAME = 8  # samples
 _WITHOUT_EAR = f"The overall score is by log-mel alone; a pretrained network joins in after\n  {INSTALL}"
 
@@ -185,13 +185,11 @@ def _references(
     for name, noises in song.noises.items():
         found[name] = _over([_figures(noise, song, hop) for noise in noises], _mean)
         sounds[name] = noises[0]
-    # Held-out audio is what 100 is: of it only the training part is searched for copies, or it would be one of itself.
     real = judge.score_held_out()
     found[HELD_OUT] |= _of_score(real) | _over([_copied(one) for one in judge.copies.usual], _median)
-    found[COPY] |= _copied(judge.copies.look_in_training(_copy(song)))
     intervals = {key: {HELD_OUT: bounds} for key, bounds in _bounds(real).items()}
-    for name, samples in sounds.items():
-        found[name] |= _of_score(judge.score(samples[: round(_SCORED_SECONDS * song.rate)]))
+    for name, figures in _scored(sounds, judge).items():
+        found[name] |= figures
     told = {HELD_OUT: [_told(one, song) for one in song.held_out]} | {
         name: [_told(samples, song)] for name, samples in sounds.items()
     }
@@ -201,6 +199,20 @@ def _references(
     intervals["told"] = {HELD_OUT: (_median(real_told[:, 0]), _median(real_told[:, 1]))}
     order = [HELD_OUT, *([FRAMES] if frames is not None else []), *song.noises, SILENCE, COPY]
     return {name: found[name] for name in order}, intervals
+
+
+def _scored(sounds: Mapping[str, Samples], judge: Judge) -> dict[str, Figures]:
+    """The figures of the overall score of each reference; of the copy also what is copied."""
+    cut = {name: samples[: round(_SCORED_SECONDS * judge.rate)] for name, samples in sounds.items()} | {
+        COPY: sounds[COPY]
+    }
+    originals = dict(zip(cut, judge.copies.look(list(cut.values())), strict=True))  # the song is read once
+    if FRAMES in cut:
+        # Held-out audio is no copy of itself: only the training part counts.
+        originals[FRAMES] = judge.copies.look_in_training(cut[FRAMES])
+    figures = {name: _of_score(judge.score(samples, originals[name])) for name, samples in cut.items()}
+    figures[COPY] |= _copied(originals[COPY])
+    return figures
 
 
 def _copy(song: Yardstick) -> Samples:
