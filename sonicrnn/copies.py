@@ -77,7 +77,7 @@ def copies(training: Samples, held_out: Samples, rate: int, window: int, dbfs: f
 def _share(stretches: Sequence[Nearest], threshold: float) -> float:
     """Of the time that these stretches cover."""
     seconds = stretches[-1].piece_seconds - stretches[0].piece_seconds + originality.STRETCH_SECONDS
-    return originality.judge(stretches, threshold).copied_seconds / seconds
+    return min(1.0, originality.judge(stretches, threshold).copied_seconds / seconds)
 
 
 def _pictured(samples: Samples, rate: int, dbfs: float, floor_db: float) -> originality.Pictured:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from sonicrnn.distances import NAMES as LOG_MEL
-from sonicrnn.judge import Score
+from sonicrnn.judge import ALLOWED_COPIES, Score
 from sonicrnn.originality import Originality
 from sonicrnn.scores import HELD_OUT, Row, Verdict
 
@@ -31,7 +31,7 @@ def verdicts(name: str, rows: Mapping[str, Row], originality: Originality, score
     value = {key: row.pieces[name] for key, row in rows.items()}
     found = [
         _score(score),
-        _told(name, rows["told"]),
+        _told(name, rows.get("told")),
         _level(value, rows),
         *_faults(value, rows),
         _flatness(value["flatness"], rows["flatness"]),
@@ -63,7 +63,9 @@ def _score(score: Score) -> Verdict | None:
     return Verdict(score.value >= GOOD_SCORE, text)
 
 
-def _told(name: str, row: Row) -> Verdict | None:
+def _told(name: str, row: Row | None) -> Verdict | None:
+    if row is None:  # too short to tell
+        return None
     share, real = row.pieces[name], row.references[HELD_OUT]
     if math.isnan(share):
         return None
@@ -156,5 +158,9 @@ def _originality(originality: Originality, score: Score) -> Verdict:
     one = longest.seconds >= originality.copied_seconds - 0.1
     text += f" at {place}" if one else f", the longest {longest.seconds:.0f} s at {place}"
     cap = next(cap for cap in score.caps if cap.name == "copied")
-    text += f": {100 * cap.share:.0f} % of the piece; usual for the song, or little: up to {100 * cap.usual:.0f} %"
+    if cap.usual > ALLOWED_COPIES:
+        usual = f"real audio of the song copies up to {100 * cap.usual:.0f} % of itself"
+    else:
+        usual = f"up to {100 * ALLOWED_COPIES:.0f} % may pass, real audio of the song copies no more of itself"
+    text += f": {100 * cap.share:.0f} % of the piece; {usual}"
     return Verdict(cap.share <= cap.usual, text)
