@@ -62,7 +62,7 @@ def test_noise_is_0_whatever_its_colour(case: Case) -> None:
 def test_noise_that_is_mixed_in_lowers_it_step_by_step(case: Case) -> None:
     for shape in (np.ones_like(case.spectrum), case.spectrum):
         noise = case.noise(shape, len(case.real), level(case.real))
-        values = [case.judge.score(case.real + 10 ** (-snr / 20) * noise).value for snr in (99, 30, 20, 10, 0, -20)]
+        values = [case.judge.score(case.real + 10 ** (-snr / 20) * noise).value for snr in (99, 20, 10, 0, -20)]
         assert values == sorted(values, reverse=True), values
         assert values[0] > 75
         assert values[-1] < 10
@@ -139,12 +139,12 @@ def test_the_same_input_gives_the_same_score(case: Case) -> None:
 
 
 def test_the_pretrained_network_joins_in() -> None:
-    song = music(40, seed=1)
-    judge: Judge = make_judge(song[: 25 * RATE], song[25 * RATE :], RATE)
-    score = judge.score(music(10, seed=2))
+    song = music(30, seed=1)
+    judge: Judge = make_judge(song[: 18 * RATE], song[18 * RATE :], RATE)
+    score = judge.score(music(8, seed=2))
     assert score.with_ear
     assert list(score.seen) == ["network_sound", "network_movement", "log_mel_sound", "log_mel_movement"]
     random = np.random.default_rng(3)
-    noise = judge.score(noise_like(long_term_spectrum(song, RATE), 10 * RATE, RATE, level(song), random))
+    noise = judge.score(noise_like(long_term_spectrum(song, RATE), 8 * RATE, RATE, level(song), random))
     assert score.value > 50 > 10 > noise.value
     assert score.frechet[0] < noise.frechet[0]
