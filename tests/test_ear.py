@@ -77,8 +77,8 @@ def test_another_output_leaves_the_model_as_it_was(ear: Ear) -> None:
 def test_without_its_packages_there_is_none(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     find = importlib.util.find_spec
 
-    def found(name: str) -> Any:
-        return None if name == missing else find(name)
+    def found(name: str, package: str | None = None) -> Any:
+        return None if name == missing else find(name, package)
 
     monkeypatch.setattr(importlib.util, "find_spec", found)
     assert load_ear() is None

@@ -65,7 +65,11 @@ def generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longer_song: Samp
 def no_ear(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the extra `eval` is not installed, which is fast."""
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "basic_pitch" else find(name))
+
+    def found(name: str, package: str | None = None) -> Any:
+        return None if name == "basic_pitch" else find(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
 
 
 def refusal(*arguments: str) -> str:
