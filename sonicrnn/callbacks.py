@@ -105,7 +105,10 @@ class Pace(keras.callbacks.Callback):
 
 
 class Judge(keras.callbacks.Callback):
-    """Ends an epoch: validation with the averaged weights, a row of history, the best model, patience."""
+    """Ends an epoch: validation with the averaged weights, a row of history, the best model, patience.
+
+    Later callbacks find the validation loss among the epoch's logs.
+    """
 
     def __init__(self, run: Run, settings: TrainSettings, progress: Progress, data: tf.data.Dataset):
         super().__init__()
@@ -131,6 +134,7 @@ class Judge(keras.callbacks.Callback):
                 "learning_rate": float(model.optimizer.learning_rate),
             }
         )
+        logs["validation_loss"] = loss
         progress.epoch, progress.epoch_step, progress.loss_sum = epoch + 1, 0, 0.0
         if self.settings.patience and progress.epoch - progress.best_epoch >= self.settings.patience:
             model.stop_training = True

@@ -6,16 +6,15 @@ tree below is its documentation; `describe()` prints the tree with its defaults.
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sonicrnn.errors import UserError
+from sonicrnn.settings_file import apply_override, did_you_mean, read_tree
 
 PARTS = ("training", "validation", "test")
 
@@ -171,6 +170,7 @@ class WandbSettings(Section):
         "auto", description="auto: online when logged in, else offline"
     )
     project: str = Field("sonicrnn", min_length=1)
+    group: str | None = Field(None, min_length=1, description="runs that belong together, as those of a search do")
 
 
 class Settings(Section):
@@ -188,25 +188,39 @@ class Settings(Section):
     wandb: WandbSettings = WandbSettings()
 
 
+SectionType = TypeVar("SectionType", bound=Section)
+
+
 def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     """Read a YAML file, the files that it names as `base`, and `a.b=c` overrides, into checked settings.
 
     Raises UserError that lists every mistake at once, each with how to mend it.
     """
+    return load_as(Settings, path, overrides)
+
+
+def load_as(kind: type[SectionType], path: str | Path, overrides: Sequence[str] = ()) -> SectionType:
+    """As `load_settings`, for another tree of settings."""
     file = Path(path)
-    tree = _read_with_bases(file, seen=())
+    tree = read_tree(file)
     for override in overrides:
-        _apply_override(tree, override)
-    return parse_settings(tree, where=str(file))
+        apply_override(tree, override)
+    return parse_as(kind, tree, where=str(file))
 
 
 def parse_settings(tree: Mapping[str, Any], where: str) -> Settings:
     """Check a nested mapping. Raises UserError that names `where` and lists every mistake."""
+    return parse_as(Settings, tree, where)
+
+
+def parse_as(kind: type[SectionType], tree: Mapping[str, Any], where: str) -> SectionType:
+    """As `parse_settings`, for another tree of settings."""
     try:
-        return Settings.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         # A value that may be of several kinds has an error for each of them: the first one tells enough.
-        lines = list({_key(item): _explain(item) for item in reversed(error.errors())}.values())[::-1]
+        names = setting_names(kind)
+        lines = list({_key(item): _explain(item, names) for item in reversed(error.errors())}.values())[::-1]
         raise UserError(
             "\n  ".join([f"{where}: {len(lines)} setting{'s' * (len(lines) > 1)} to mend:", *lines])
         ) from None
@@ -223,75 +237,14 @@ def differences(old: Settings, new: Settings) -> list[str]:
     return [f"{key}: {before[key]!r} -> {after[key]!r}" for key in before if before[key] != after[key]]
 
 
-def describe() -> str:
+def describe(settings: Section | None = None) -> str:
     """Every setting with its default and its meaning, a line each."""
-    return "\n".join(_describe(Settings(), ""))
+    return "\n".join(_describe(settings or Settings(), ""))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose numbers are what people expect: PyYAML itself takes `1e-4` for a string."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def _read_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
-
-
-def _read_with_bases(file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The file's tree laid over that of the file it names as `base` (relative to itself)."""
-    if file.resolve() in seen:
-        raise UserError(f"{file} is its own base: remove one of the `base:` lines")
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"there is no config {file}{_did_you_mean_file(file)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the config {file} cannot be read: {error}") from None
-    tree = _read_yaml(text, str(file)) or {}
-    if not isinstance(tree, dict):
-        raise UserError(f"{file} must hold `name: value` lines, not a {type(tree).__name__}")
-    base = tree.pop("base", None)
-    if base is None:
-        return tree
-    return _merge(_read_with_bases(file.parent / str(base), (*seen, file.resolve())), tree)
-
-
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key.strip() or not value.strip():
-        raise UserError(f"{override!r} is no override: write it as section.name=value, e.g. train.minutes=10")
-    *sections, name = key.strip().split(".")
-    place = tree
-    for section in sections:
-        inner = place.get(section)
-        place[section] = dict(inner) if isinstance(inner, dict) else {}
-        place = place[section]
-    place[name] = _override_value(value.strip())
-
-
-def _override_value(text: str) -> Any:
-    """What `text` says in YAML; the text itself where it is none, or only by chance, as in `*.ogg` or `A: b.ogg`."""
-    try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        return text
-    mistaken = (value is None and text.startswith("#")) or (isinstance(value, dict) and not text.startswith("{"))
-    return text if mistaken else value
+def setting_names(kind: type[Section] = Settings) -> list[str]:
+    """`section.name` of every setting, then the names of the sections."""
+    return [*_names(kind, ""), *kind.model_fields]
 
 
 def _key(error: Any) -> str:
@@ -302,28 +255,15 @@ def _key(error: Any) -> str:
     return ".".join(parts) or "settings"
 
 
-def _explain(error: Any) -> str:
-    """One line for one of pydantic's errors."""
+def _explain(error: Any, names: Sequence[str]) -> str:
+    """One line for one of pydantic's errors; `names` are those that there are."""
     key = _key(error)
     if error["type"] == "extra_forbidden":
-        names = [name for name, _ in _leaves(Settings().model_dump())] + list(Settings.model_fields)
-        return f"{key} is no setting{_did_you_mean(key, names)}"
+        return f"{key} is no setting{did_you_mean(key, names)}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key}: {message}"
     return f"{key}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
-
-
-def _did_you_mean(word: str, candidates: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
-    if not close:  # the right name in the wrong section
-        close = [name for name in candidates if name.split(".")[-1] == word.split(".")[-1]][:1]
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _did_you_mean_file(file: Path) -> str:
-    there = sorted(str(path) for path in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
-    return _did_you_mean(str(file), there) or (f"; there are: {', '.join(there)}" if there else "")
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -332,6 +272,14 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _names(kind: type[Section], prefix: str) -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _names(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _describe(section: Section, prefix: str) -> Iterator[str]:

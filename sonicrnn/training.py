@@ -7,7 +7,7 @@ going on with an earlier run stand in `run.enter`; what a checkpoint holds, in `
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def fit(settings: Settings, config_stem: str = "run", fresh: bool = False, repor
     with run.locked():
         resumed = enter(run, settings, fresh)
         prepared = prepare(run, settings, song)
-        progress = _progress(prepared, resumed)
+        progress = reached(prepared, resumed)
         if progress.finished:
             report(f"{run.folder} is finished: nothing is left to train (--fresh starts over and keeps this one)")
         else:
@@ -113,27 +113,37 @@ def make_free_run(prepared: Prepared) -> FreeRun:
     return FreeRun(prepared.model, prepared.encoding, recall=recall)
 
 
-def train(prepared: Prepared, free_run: FreeRun, progress: Progress, report: Report) -> None:
-    """Run `keras.Model.fit` from where `progress` stands to the end that the settings name."""
+def train(
+    prepared: Prepared,
+    free_run: FreeRun | None,
+    progress: Progress,
+    report: Report,
+    until: int | None = None,
+    also: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Run `keras.Model.fit` from where `progress` stands to the end that the settings name.
+
+    Args:
+        free_run: makes the short pieces to listen to; None: none are made.
+        until: leave off after so many epochs; a later call goes on as if it had not. None: only the settings' limits.
+        also: callbacks that come after the training's own; an epoch's logs hold its `validation_loss`.
+    """
     settings, model, run = prepared.settings, prepared.model, prepared.run
     validation = validation_data(prepared.validation)
     pace = Pace(settings.train, progress, steps_per_epoch(prepared))
     wandb_log = WandbLog(run, settings, progress, validation_example(model, prepared.encoding, validation), report)
-    callbacks = [
-        pace,
-        Judge(run, settings.train, progress, validation),
-        Curves(run, progress),
-        Listening(run, settings.train, progress, _short_free_run(prepared, free_run), prepared.encoding.sample_rate),
-        Line(report, pace, progress),
-        Checkpoints(run, settings.train, progress),
-        wandb_log,
-    ]
+    callbacks = [pace, Judge(run, settings.train, progress, validation), Curves(run, progress)]
+    if free_run is not None:
+        listen = _short_free_run(prepared, free_run)
+        callbacks.append(Listening(run, settings.train, progress, listen, prepared.encoding.sample_rate))
+    callbacks += [Line(report, pace, progress), Checkpoints(run, settings.train, progress), wandb_log, *also]
     report(_announcement(prepared, progress, pace))
+    most = min(until or 10**9, settings.train.epochs or 10**9)
     with wandb_log:
-        while pace.share < 1 and not progress.out_of_patience:
+        while pace.share < 1 and progress.epoch < most and not progress.out_of_patience:
             # The epoch that a killed run left unfinished is finished first: Keras wants all epochs of one `fit` equally
             # long.
-            last = progress.epoch + 1 if progress.epoch_step else settings.train.epochs or 10**9
+            last = progress.epoch + 1 if progress.epoch_step else most
             model.fit(
                 training_data(prepared.training, settings.seed, progress.step),
                 initial_epoch=progress.epoch,
@@ -190,7 +200,7 @@ def _short_free_run(prepared: Prepared, free_run: FreeRun) -> Callable[[float], 
     return listen
 
 
-def _progress(prepared: Prepared, resumed: bool) -> Progress:
+def reached(prepared: Prepared, resumed: bool) -> Progress:
     """Where an earlier start of the run left off; the beginning where there is nothing to go on from."""
     checkpoint = prepared.run.checkpoint
     return load_checkpoint(checkpoint, prepared.model) if resumed and checkpoint.exists() else Progress()

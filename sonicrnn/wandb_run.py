@@ -194,6 +194,7 @@ class WandbRun:
         assert self.kept is not None
         return wandb.init(
             project=self.settings.wandb.project,
+            group=self.settings.wandb.group,
             name=self.run.folder.name,
             id=self.kept.id,
             resume="allow" if resume else None,
