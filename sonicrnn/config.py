@@ -218,12 +218,19 @@ def parse_as(kind: type[SectionType], tree: Mapping[str, Any], where: str) -> Se
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        # A value that may be of several kinds has an error for each of them: the first one tells enough.
-        names = setting_names(kind)
-        lines = list({_key(item): _explain(item, names) for item in reversed(error.errors())}.values())[::-1]
-        raise UserError(
-            "\n  ".join([f"{where}: {len(lines)} setting{'s' * (len(lines) > 1)} to mend:", *lines])
-        ) from None
+        raise UserError(to_mend(where, mistakes(error, kind))) from None
+
+
+def mistakes(error: ValidationError, kind: type[Section]) -> list[str]:
+    """A line for every setting that is wrong in a tree of this kind, with how to mend it."""
+    names = setting_names(kind)
+    # A value that may be of several kinds has an error for each of them: the first one tells enough.
+    return list({_key(item): _explain(item, names) for item in reversed(error.errors())}.values())[::-1]
+
+
+def to_mend(where: str, lines: Sequence[str]) -> str:
+    """The message about all mistakes in one place."""
+    return "\n  ".join([f"{where}: {len(lines)} setting{'s' * (len(lines) > 1)} to mend:", *lines])
 
 
 def dump_settings(settings: Settings) -> str:
