@@ -161,6 +161,14 @@ class BayesianOracle(Kept, BayesianOptimizationOracle):
 class HalvingOracle(Kept, HyperbandOracle):
     """Many short trainings, of which the best are trained on (Li et al., "Hyperband", 2018)."""
 
+    def populate_space(self, trial_id):
+        # The library waits for every trial of a round to complete before it trains the best on: one that fails gives
+        # its place to another, or its bracket would wait for ever.
+        for bracket in self._brackets:
+            first = bracket["rounds"][0]
+            first[:] = [entry for entry in first if self.trials[entry["id"]].status != TrialStatus.FAILED]
+        return super().populate_space(trial_id)
+
 
 Oracle = RandomOracle | BayesianOracle | HalvingOracle
 

@@ -16,6 +16,7 @@ from tuner.results import Result, ranked, search_columns
 from tuner.space import Choice, Layers, Range, Space, Value
 
 BEST_COLOUR, FAILED_COLOUR = "#D55E00", "#999999"
+NONE_HEIGHT = -0.12  # of a width that a trial without such a layer does not have
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Axis:
     log: bool = False
 
     def height(self, value: Value | None) -> float:
-        """Of a value, 0 to 1; nan for none."""
+        """Of a value, 0 to 1; below for none."""
         if value is None:
-            return math.nan
+            return NONE_HEIGHT
         if self.places is not None:
-            return self.places.get(value, math.nan)
+            return self.places[value]
         low, high = self.ends
         if self.log:
             return (math.log(float(value)) - math.log(low)) / (math.log(high) - math.log(low))
@@ -58,15 +59,16 @@ def parallel_coordinates(space: Space, results: Sequence[Result], title: str) ->
         heights.append(last.height(one.objective))
         style: dict[str, Any] = {"color": colours(0.9 * heights[-1]), "linewidth": 1.2, "alpha": 0.85}
         if one is best:
-            style: dict[str, Any] = {"color": BEST_COLOUR, "linewidth": 3.0, "label": f"best: trial {one.trial}"}
+            style |= {"color": BEST_COLOUR, "linewidth": 3.0, "label": f"best: trial {one.trial}", "alpha": 1.0}
         axes.plot(range(len(heights)), heights, marker="o", markersize=3, **style)
     for place, each in enumerate([*axes_of, last]):
-        axes.axvline(place, color="#222222", linewidth=0.8)
-        for height, text in each.marks.items():
+        axes.plot([place, place], [0, 1], color="#222222", linewidth=0.8)
+        none = {NONE_HEIGHT: "none"} if any(each.name not in one.values for one in results) and each is not last else {}
+        for height, text in {**each.marks, **none}.items():
             axes.annotate(text, (place, height), xytext=(4, 0), textcoords="offset points", fontsize=8, va="center")
     axes.set_xticks(range(len(axes_of) + 1), [each.name.replace(".", "\n") for each in [*axes_of, last]], fontsize=8)
     axes.set_yticks([])
-    axes.set_ylim(-0.06, 1.06)
+    axes.set_ylim(NONE_HEIGHT - 0.05, 1.06)
     axes.set_xlim(-0.15, len(axes_of) + 0.6)
     for side in axes.spines.values():
         side.set_visible(False)

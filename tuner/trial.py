@@ -101,7 +101,11 @@ class SongHyperModel(keras_tuner.HyperModel):
 
 
 class SongTuner(keras_tuner.Tuner):
-    """Runs one trial at a time; the oracle may be on another machine."""
+    """Runs one trial at a time; the oracle may be on another machine.
+
+    All else is KerasTuner's own: it asks the hypermodel to build and to fit, with callbacks that keep the weights of
+    the best epoch beside the trial and tell the tuner of each epoch.
+    """
 
     hypermodel: SongHyperModel
 
