@@ -83,7 +83,7 @@ def test_a_condition_leaves_the_setting_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_choice_may_be_of_anything_that_a_setting_may_be(tmp_path: Path) -> None:
-    made = space(tmp_path, "model.front: [[], [64], [64, 32]]\ntrain.clip_norm: [null, 0.5, 1]\ndata.shift: [null, 4096]")
+    made = space(tmp_path, "model.front: [[], [64], [64, 32]]\ntrain.clip_norm: [null, 0.5, 1]")
     fronts = {tuple(made.settings({"model.front": one}).model.front) for one in declare(made).space[0].values}
     assert fronts == {(), (64,), (64, 32)}
     clips = {made.settings({"train.clip_norm": one}).train.clip_norm for one in declare(made).space[1].values}
@@ -91,8 +91,8 @@ def test_a_choice_may_be_of_anything_that_a_setting_may_be(tmp_path: Path) -> No
 
 
 def test_the_start_is_the_nearest_that_the_space_has(tmp_path: Path) -> None:
-    text = "data.batch_size: [2, 12]\nmodel.dropout: {low: 0.4, high: 0.5}\nmodel.widths: {layers: [1], each: [100, 400]}"
-    made = space(tmp_path, text)
+    widths = "model.widths: {layers: [1], each: [100, 400]}"
+    made = space(tmp_path, f"data.batch_size: [2, 12]\nmodel.dropout: {{low: 0.4, high: 0.5}}\n{widths}")
     assert not made.holds_start
     values = made.start_values()
     assert (values["data.batch_size"], values["model.dropout"]) == (12, 0.4)

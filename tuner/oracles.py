@@ -14,11 +14,13 @@ They differ from the library's own in this:
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
+import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
@@ -29,6 +31,8 @@ from tuner.space import Space, Value
 
 ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 NO_LIMIT = 10**9
+POINTS = 2048  # at which the Bayesian search asks its model at once
+NEIGHBOURHOODS = (0.1, 0.02)  # of the best, as parts of a dimension
 
 
 class Kept(keras_tuner.Oracle):
@@ -149,13 +153,35 @@ class RandomOracle(Kept, RandomSearchOracle):
 
 
 class BayesianOracle(Kept, BayesianOptimizationOracle):
-    """Points where a Gaussian process of the trials so far expects, or does not yet know, a low objective."""
+    """Points where a Gaussian process of the trials so far expects, or does not yet know, a low objective.
+
+    The acquisition is the library's own, the lower confidence bound. But it minimises that from fifty places with
+    numerical derivatives, which takes ten seconds a trial, and may end where a trial has been. Here many points are
+    asked for at once, then many around the best of them, and the best new one is taken.
+    """
 
     def populate_space(self, trial_id):
-        found = super().populate_space(trial_id)
-        if found.get("values"):
-            found["values"] = tidy(found["values"])
-        return found
+        completed = [trial for trial in self.trials.values() if trial.status == TrialStatus.COMPLETED]
+        if len(completed) < self.num_initial_points:
+            return self._random_populate_space()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a length scale is at its bound: that dimension matters much, or not
+            self.gpr.fit(*self._vectorize_trials())
+        points = self._random_state.uniform(size=(POINTS, len(self._nonfixed_space())))
+        for spread in NEIGHBOURHOODS:
+            best = points[np.argsort(self._bound(points))]
+            near = best[:1] + spread * self._random_state.normal(size=points.shape)
+            points = np.concatenate([best[: POINTS // 4], np.clip(near, 0, 1)])
+        for point in points[np.argsort(self._bound(points))]:
+            values = self._vector_to_values(point)
+            if not self._duplicate(tidy(values)):
+                return {"status": TrialStatus.RUNNING, "values": tidy(values)}
+        return self._random_populate_space()
+
+    def _bound(self, points: np.ndarray) -> np.ndarray:
+        """The lower confidence bound at points [points, dimensions] of the unit cube: [points]."""
+        mean, deviation = self.gpr.predict(points, return_std=True)
+        return mean - self.beta * deviation
 
 
 class HalvingOracle(Kept, HyperbandOracle):
