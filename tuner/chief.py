@@ -30,13 +30,13 @@ LINGER_SECONDS = 30.0  # at the end, for workers that have not heard of it yet
 Report = Callable[[str], None]
 
 
-def run_chief(search: SearchFolder, address: str, linger: float = LINGER_SECONDS) -> None:
+def run_chief(search: SearchFolder, address: str, linger: float = LINGER_SECONDS, report: Report | None = None) -> None:
     """Serve a search at `host:port` until every trial has ended; then write its picture and its page.
 
     `linger` are the seconds in which workers that have not heard of the end may still ask. Raises UserError when the
     address is taken.
     """
-    report = functools.partial(print, file=sys.stdout, flush=True)  # this very stream, see Servicer._answered
+    report = report or functools.partial(print, file=sys.stdout, flush=True)  # this very stream, see Servicer._answered
     settings, space = search.load()
     oracle = make_oracle(settings.tuner, space, settings.seed, search.trials)
     progress = Progress(oracle, settings.tuner, report)
@@ -138,7 +138,10 @@ class Servicer(OracleServicer):
 def _serve(servicer: Servicer, address: str, lost_seconds: float, linger: float, report: Report) -> None:
     """Answer until the search is over, and give the trials of lost workers to others."""
     oracle = servicer.oracle
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))  # the library locks by thread, and only so is safe
+    server = grpc.server(
+        futures.ThreadPoolExecutor(max_workers=1),  # the library locks by thread, and only so is safe
+        options=(("grpc.so_reuseport", 0),),  # never two chiefs at one address
+    )
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
     try:
         bound = server.add_insecure_port(address)

@@ -75,7 +75,8 @@ class Worker:
         """Leave word to the worker's next process."""
         self.deaths_in_a_row += 1
         if self.deaths_in_a_row > max(MOST_DEATHS, self.settings.retries + 2):
-            raise UserError(f"{self.name} dies again and again ({how_it_died(code)}): see {self.search.log(self.name)}")
+            how = self.killed_for or how_it_died(code)
+            raise UserError(f"{self.name} dies again and again ({how}): see {self.search.log(self.name)}")
         file = self.search.state(self.name)
         if file.exists():
             state = json.loads(file.read_text(encoding="utf-8"))

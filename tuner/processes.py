@@ -17,15 +17,18 @@ CANNOT_GO_ON = 2  # that of `errors.run_command`: what a user can mend
 def start(module: str, arguments: list[str], variables: Mapping[str, str], log: Path | None) -> subprocess.Popen[bytes]:
     """Start `python -m module`, its words going to a log, or to where ours go.
 
-    Its standard input is a pipe of ours, which the system closes when this process ends, however that happens.
+    Its standard input is a pipe of ours, which the system closes when this process ends, however that happens. Ctrl-C
+    is for this process alone, which then stops the others.
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1", **variables}
     command = [sys.executable, "-m", module, *arguments]
     if log is None:
-        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
-        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=file, stderr=file)
+        return subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
+        )
 
 
 def end_with_parent() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from sonicrnn.errors import UserError
 from tuner.folder import SearchFolder
 from tuner.results import OBJECTIVES, Result, failed, ranked
 from tuner.settings import TunerSettings
@@ -62,14 +63,15 @@ class Progress:
         limits = []
         if made.minutes is not None:
             limits.append(max(0.0, 60 * made.minutes - oracle.seconds))
-        done = len(oracle.end_order) - self.began_with  # by the pace of this start, with its workers
+        # By the pace of this start, with its workers; a running trial is half done.
+        done, running = len(oracle.end_order) - self.began_with, max(0, len(oracle.ongoing_trials) - 1) / 2
         if made.trials is not None and done:
-            pace = (oracle.seconds - self.seconds_before) / done
-            limits.append(pace * (made.trials - len(oracle.end_order)))
+            pace = (oracle.seconds - self.seconds_before) / (done + running)
+            limits.append(pace * max(0.0, made.trials - len(oracle.end_order) - running))
         return min(limits) if limits else None
 
     def summary(self, search: SearchFolder, results: Sequence[Result], holds_start: bool) -> None:
-        """The table of the best, what failed, and where all of it is."""
+        """The table of the best, what failed, and where all of it is. Raises UserError when nothing completed."""
         title = OBJECTIVES[self.settings.objective]
         best = ranked(results)
         self.report(f"\n{len(best)} trials completed, {len(failed(results))} failed, in {clock(self.oracle.seconds)}")
@@ -77,14 +79,13 @@ class Progress:
             self.report(line)
         for one in failed(results)[:MOST_ROWS]:
             self.report(f"trial {one.trial} failed: {one.reason}")
-        if best:
-            start = results[0]
-            if start.objective is not None:
-                named = "the settings it started from" if holds_start else "the nearest to the settings it started from"
-                self.report(f"{title}: best {best[0].objective:.4f}, {named} {start.objective:.4f}")
-            self.report(f"page:   {search.page.resolve()}\ntrain:  python -m sonicrnn.fit {search.best}")
-        else:
-            self.report(f"no trial completed, so there is no best one: see {search.page.resolve()}")
+        if not best:
+            raise UserError(f"no trial of {search.folder} completed, so there is no best one: the reasons are above")
+        start = results[0]
+        if start.objective is not None:
+            named = "the settings it started from" if holds_start else "the nearest to the settings it started from"
+            self.report(f"{title}: best {best[0].objective:.4f}, {named} {start.objective:.4f}")
+        self.report(f"page:   {search.page.resolve()}\ntrain:  python -m sonicrnn.fit {search.best}")
 
 
 def table(results: Sequence[Result], title: str) -> list[str]:
