@@ -210,6 +210,15 @@ def next_second() -> None:
     time.sleep(1.05 - time.time() % 1)
 
 
+def test_runs_that_belong_together_are_a_group(training: Training) -> None:
+    own = settings("offline")
+    grouped = own.model_copy(update={"wandb": own.wandb.model_copy(update={"group": "my search"})})
+    with WandbLog(training.run, grouped, training.progress, training.example, training.said.append) as log:
+        training.epoch(log)
+    records = only_recording(training.run).records()
+    assert next(record.run for record in records if record.HasField("run")).run_group == "my search"
+
+
 def test_an_offline_recording_holds_curves_sound_pictures_and_settings(
     training: Training, capfd: pytest.CaptureFixture[str]
 ) -> None:

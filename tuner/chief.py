@@ -25,6 +25,7 @@ from tuner.progress import Progress
 from tuner.results import read_results, write_pictures, write_tables
 
 LOOK_SECONDS = 0.5
+NOTE_SECONDS = 10.0  # that a killed chief forgets of the time it has taken
 LINGER_SECONDS = 30.0  # at the end, for workers that have not heard of it yet
 
 Report = Callable[[str], None]
@@ -150,10 +151,13 @@ def _serve(servicer: Servicer, address: str, lost_seconds: float, linger: float,
     if not bound:
         raise UserError(f"nothing can listen at {address}: choose another KERASTUNER_ORACLE_IP or _PORT")
     server.start()
-    began = time.monotonic()
+    began = noted = time.monotonic()
     try:
         while not oracle.over:
             time.sleep(LOOK_SECONDS)
+            if time.monotonic() - noted > NOTE_SECONDS:
+                oracle.note_time()
+                noted = time.monotonic()
             if servicer.broken is not None:
                 raise servicer.broken
             for worker in list(oracle.ongoing_trials):

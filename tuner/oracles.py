@@ -125,6 +125,11 @@ class Kept(keras_tuner.Oracle):
         self.save()
         return trial.trial_id
 
+    @keras_tuner.synchronized
+    def note_time(self) -> None:
+        """Keep how long the search has taken, for a chief that starts again."""
+        self.save()
+
     def get_state(self):
         return {**super().get_state(), "seconds": self.seconds, "max_trials": self.max_trials}
 
