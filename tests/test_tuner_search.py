@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -26,6 +27,9 @@ from tuner.results import Result, failed, ranked, read_results, write_pictures, 
 from tuner.search import _free_port, _role
 from tuner.settings import SearchSettings
 from tuner.space import Space, load_space
+
+if TYPE_CHECKING:
+    from tests.conftest import WatchedPage
 
 COMMAND = (sys.executable, "-m", "tuner.search")
 QUICK = "tuner.space=quick"
@@ -156,6 +160,24 @@ def test_a_search_without_a_best_has_a_page_too(tmp_path: Path, results: list[Re
     write_pictures(search, settings, space, results[1:2])
     assert not search.best.exists()
     assert "No trial completed" in search.page.read_text()
+
+
+@pytest.mark.browser
+def test_the_page_opens_with_its_picture_and_asks_for_nothing(
+    tmp_path: Path, results: list[Result], watched_page: WatchedPage
+) -> None:
+    search, settings, space = started(tmp_path)
+    enter(search, settings, space, fresh=False)
+    write_pictures(search, settings, space, results)
+    page = watched_page.page
+    page.goto(search.page.resolve().as_uri())
+    assert page.evaluate("document.querySelector('img').naturalWidth") > 500
+    assert page.locator("tbody tr").count() == 2
+    assert page.locator("dd").inner_text() == "<b>out of memory</b>"
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert not watched_page.complaints
+    assert not watched_page.outside_requests()
 
 
 # Whole searches -----------------------------------------------------------------------------------------------------
