@@ -26,7 +26,7 @@ from tuner.results import read_results, write_pictures, write_tables
 
 LOOK_SECONDS = 0.5
 NOTE_SECONDS = 10.0  # that a killed chief forgets of the time it has taken
-LINGER_SECONDS = 30.0  # at the end, for workers that have not heard of it yet
+LINGER_SECONDS = 120.0  # at the end, for workers that have not heard of it: their next process may be starting
 
 Report = Callable[[str], None]
 
