@@ -25,6 +25,11 @@ RECALLED: dict[str, Any] = {
     "frames": {"kind": "stft", "frame_length": 512, "hop": 256, "parts": 6, "recall": True, "phase_steps": 4},
     "model": {"widths": [8, 6], "front": [8], "echo": True, "input_noise": 1.0, "head": {"kind": "mixture"}},
 }
+# The quickest to make a graph of, with chance in it.
+QUICK: dict[str, Any] = {
+    "frames": {"kind": "waveform", "frame_length": 200},
+    "model": {"widths": [8], "head": {"kind": "gaussian"}},
+}
 
 
 def make_run(folder: Path, song: npt.NDArray[np.float32], tree: dict[str, Any]) -> Run:

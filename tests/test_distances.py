@@ -104,9 +104,9 @@ def test_frechet_distance_of_known_gaussians() -> None:
     random = np.random.default_rng(0)
     mixing = random.standard_normal((8, 8))
     covariance = mixing @ mixing.T
-    assert distances._frechet(np.full(8, 2.0), covariance, covariance) == pytest.approx(2.0, abs=1e-6)
+    assert distances.frechet(np.full(8, 2.0), covariance, covariance) == pytest.approx(2.0, abs=1e-6)
     # Commuting covariances: the distance of their standard deviations.
-    assert distances._frechet(np.zeros(8), 9 * np.eye(8), np.eye(8)) == pytest.approx(2.0, abs=0.01)
+    assert distances.frechet(np.zeros(8), 9 * np.eye(8), np.eye(8)) == pytest.approx(2.0, abs=0.01)
 
 
 def test_energy_distance_of_known_samples() -> None:

@@ -34,7 +34,7 @@ from serving import client
 from sonicrnn.errors import UserError
 from sonicrnn.export import export_run
 from sonicrnn.exported import Limits
-from tests.small_runs import RATE, RECALLED, make_run
+from tests.small_runs import QUICK, RATE, make_run
 
 Samples = npt.NDArray[np.float32]
 ROW = {"prime": [0.0], "prime_samples": 0, "seconds": 0.25, "temperature": 0.5, "seed": 3}
@@ -100,7 +100,7 @@ def arrays(seconds: float = 0.25, seed: int = 3, temperature: float = 0.5) -> di
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, small_song: Samples) -> Path:
     """A run folder with one version."""
-    run = make_run(tmp_path_factory.mktemp("runs") / "my", small_song, RECALLED)
+    run = make_run(tmp_path_factory.mktemp("runs") / "my", small_song, QUICK)
     export_run(run, run.folder / "export", Limits(seconds=60.0, batch=8, step_seconds=0.1, block_seconds=0.5))
     return run.folder
 
