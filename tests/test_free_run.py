@@ -6,6 +6,8 @@ plays from a script, and one that is an autoregressive process of the first orde
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -26,6 +28,7 @@ from sonicrnn.sounding import LIMIT, limited
 
 RATE = 16_000
 Samples = npt.NDArray[np.float32]
+Small = Callable[..., Generator]  # of the fixture `small`
 
 KINDS: dict[str, dict[str, Any]] = {
     "waveform": {"kind": "waveform", "frame_length": 200},
@@ -106,9 +109,15 @@ def in_blocks(generator: Generator, primes: Samples, seconds: float, block_secon
     return np.concatenate(list(generator.stream(primes, seconds, block_seconds=block_seconds, **named)), 1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def music(small_song: Samples) -> Samples:
     return small_song[: 6 * RATE]
+
+
+@pytest.fixture(scope="module")
+def small(music: Samples) -> Small:
+    """The small generator of a kind of frames and a head, whose graphs are made once for all tests."""
+    return functools.cache(lambda kind, head="mixture": small_generator(fitted(kind, music), head))
 
 
 @pytest.fixture(params=list(KINDS))
@@ -146,8 +155,10 @@ def test_what_it_makes_of_magnitudes_alone_goes_on_in_the_primes_phase(music: Sa
 
 
 @pytest.mark.parametrize("seconds", [0.0001, 0.05, 0.3, 0.43217])
-def test_a_piece_has_exactly_the_samples_that_were_asked_for(kind: str, seconds: float, music: Samples) -> None:
-    generator = small_generator(fitted(kind, music))
+def test_a_piece_has_exactly_the_samples_that_were_asked_for(
+    kind: str, seconds: float, small: Small, music: Samples
+) -> None:
+    generator = small(kind)
     for block_seconds in (0.04, 20.0):
         made = in_blocks(generator, music[None, :4000], seconds, block_seconds)
         assert made.shape == (1, round(seconds * RATE))
@@ -185,8 +196,8 @@ def test_a_tone_keeps_its_pitch(kind: str) -> None:
     assert np.argmax(np.abs(np.fft.rfft(made))) == pytest.approx(frequency, abs=1)
 
 
-def test_a_prime_shorter_than_a_frame_is_refused(kind: str, music: Samples) -> None:
-    generator = small_generator(fitted(kind, music))
+def test_a_prime_shorter_than_a_frame_is_refused(kind: str, small: Small, music: Samples) -> None:
+    generator = small(kind)
     span = generator.encoding.span
     generator.generate(music[None, :span], 0.05)
     with pytest.raises(UserError, match=f"shorter than one frame of {span} samples"):
@@ -198,8 +209,8 @@ def test_a_prime_shorter_than_a_frame_is_refused(kind: str, music: Samples) -> N
 
 @pytest.mark.parametrize("kind", EXACT)
 @pytest.mark.parametrize("block_seconds", [0.001, 0.05, 0.111])
-def test_blocks_are_the_whole(kind: str, block_seconds: float, music: Samples) -> None:
-    generator = small_generator(fitted(kind, music))
+def test_blocks_are_the_whole(kind: str, block_seconds: float, small: Small, music: Samples) -> None:
+    generator = small(kind)
     seconds = 0.4 if block_seconds > 0.01 else 0.15
     named: dict[str, Any] = {"seeds": [3, 4], "temperature": [0.5, 1.0]}
     primes = np.stack([music[:4000], music[5000:9000]])
@@ -207,8 +218,8 @@ def test_blocks_are_the_whole(kind: str, block_seconds: float, music: Samples) -
     np.testing.assert_allclose(in_blocks(generator, primes, seconds, block_seconds, **named), whole, atol=2e-6)
 
 
-def test_a_short_piece_is_the_beginning_of_a_long_one(kind: str, music: Samples) -> None:
-    generator = small_generator(fitted(kind, music))
+def test_a_short_piece_is_the_beginning_of_a_long_one(kind: str, small: Small, music: Samples) -> None:
+    generator = small(kind)
     short, long = (in_blocks(generator, music[None, :4000], seconds, 0.1) for seconds in (0.23, 0.46))
     np.testing.assert_allclose(short, long[:, : short.shape[1]], atol=2e-6)
 
@@ -255,16 +266,16 @@ def test_the_graph_of_the_loop_is_made_once_for_blocks_of_any_length(music: Samp
 # Chance -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_seed_makes_the_same_piece_and_another_seed_another(kind: str, music: Samples) -> None:
-    generator = small_generator(fitted(kind, music))
+def test_the_same_seed_makes_the_same_piece_and_another_seed_another(kind: str, small: Small, music: Samples) -> None:
+    generator = small(kind)
     prime = music[None, :4000]
     one, same, other = (generator.generate(prime, 0.1, seeds=[seed]) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.01
 
 
-def test_a_piece_does_not_depend_on_its_neighbours(music: Samples) -> None:
-    generator = small_generator(fitted("mdct", music))
+def test_a_piece_does_not_depend_on_its_neighbours(small: Small, music: Samples) -> None:
+    generator = small("mdct")
     primes = np.stack([music[start : start + 4000] for start in (0, 9000, 20_000)])
     together = generator.generate(primes, 0.2, [0.3, 0.8, 1.2], [5, 6, 7])
     backwards = generator.generate(primes[::-1], 0.2, [1.2, 0.8, 0.3], [7, 6, 5])[::-1]
@@ -275,8 +286,8 @@ def test_a_piece_does_not_depend_on_its_neighbours(music: Samples) -> None:
         np.testing.assert_allclose(alone[0], together[index], atol=1e-3)
 
 
-def test_the_noise_of_a_step_is_the_same_wherever_a_block_begins_and_like_no_other(music: Samples) -> None:
-    free_run = small_generator(fitted("mdct", music)).free_run
+def test_the_noise_of_a_step_is_the_same_wherever_a_block_begins_and_like_no_other(small: Small) -> None:
+    free_run = small("mdct").free_run
     seeds = tf.constant([1, 2, 2**31 - 1])
     whole = free_run._noise(0, 300, seeds).numpy()
     assert whole.shape == (300, 3, free_run.model.head.noise_size)
@@ -289,9 +300,9 @@ def test_the_noise_of_a_step_is_the_same_wherever_a_block_begins_and_like_no_oth
     assert rows.std() == pytest.approx(1, abs=0.02)
 
 
-def test_without_noise_two_seeds_make_the_same_piece(music: Samples) -> None:
+def test_without_noise_two_seeds_make_the_same_piece(small: Small, music: Samples) -> None:
     for head, temperature in (("mse", 1.0), ("mixture", 0.0)):
-        generator = small_generator(fitted("mdct", music), head)
+        generator = small("mdct", head)
         made = [generator.generate(music[None, :4000], 0.1, temperature, [seed]) for seed in (1, 2)]
         np.testing.assert_allclose(made[0], made[1], atol=1e-6)
 
