@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sonicrnn.errors import UserError, run_command
+from sonicrnn.options import out_of_range, refuse
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 30.0  # for requests that are under way when the server is told to stop
@@ -140,13 +141,7 @@ def _check(options: argparse.Namespace) -> None:
         "versions": (1, 100),
         "timeout": (0.01, 3600),
     }
-    wrong = [
-        f"--{name.replace('_', '-')} {getattr(options, name):g} must lie between {least:g} and {most:g}"
-        for name, (least, most) in ranges.items()
-        if not least <= getattr(options, name) <= most
-    ]
-    if wrong:
-        raise UserError("\n  ".join(["options to mend:", *wrong]))
+    refuse(out_of_range(options, ranges))
 
 
 def _parser() -> argparse.ArgumentParser:

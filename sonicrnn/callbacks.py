@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from sonicrnn.audio import write_audio
 from sonicrnn.checkpoint import Progress, save_checkpoint, save_weights
+from sonicrnn.clock import clock
 from sonicrnn.config import TrainSettings
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
@@ -240,14 +241,9 @@ class Line(keras.callbacks.Callback):
         self.report(
             f"epoch {epoch + 1}  step {self.progress.step}  "
             f"loss {row['loss']:.3f}  validation {row['validation_loss']:.3f}  "
-            f"{_clock(self.progress.seconds)} so far, {self._left()}{best}"
+            f"{clock(self.progress.seconds)} so far, {self._left()}{best}"
         )
 
     def _left(self) -> str:
         left = self.pace.seconds_left
-        return "no limit: stop with Ctrl-C" if left is None else f"{_clock(left)} to go"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+        return "no limit: stop with Ctrl-C" if left is None else f"{clock(left)} to go"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonicrnn.errors import UserError, run_command
+from sonicrnn.options import out_of_range, refuse
 from sonicrnn.run import Run
 
 if TYPE_CHECKING:
@@ -78,11 +79,7 @@ def _check(options: argparse.Namespace) -> None:
         wrong.append(f"{', '.join(given)}: for pieces that are generated, not for files given with --audio")
     wrong += [f"there is no file {file}" for file in options.audio or [] if not Path(file).is_file()]
     bounds = {"seconds": (LEAST_SECONDS, MOST_SECONDS), "count": (1, MOST_PIECES), "temperature": (0, 5)}
-    for name, (least, most) in (bounds | {"seed": (0, 2**31 - 1 - MOST_PIECES)}).items():
-        if made[name] is not None and not least <= made[name] <= most:
-            wrong.append(f"--{name} {made[name]:g} must lie between {least:g} and {most:g}")
-    if wrong:
-        raise UserError("\n  ".join(["options to mend:", *wrong]))
+    refuse([*wrong, *out_of_range(options, bounds | {"seed": (0, 2**31 - 1 - MOST_PIECES)})])
 
 
 def _check_song(generator: RunGenerator) -> None:

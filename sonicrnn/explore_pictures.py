@@ -11,9 +11,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from sonicrnn import measures, pictures
+from sonicrnn.clock import clock
 from sonicrnn.explore_facts import PULSATION_WINDOW_SECONDS, Facts, self_similarity
 from sonicrnn.explore_suggest import SAME_SOUND
-from sonicrnn.explore_words import clock, ends_words, pulsation_words
+from sonicrnn.explore_words import ends_words, pulsation_words
 
 Samples = npt.NDArray[Any]
 

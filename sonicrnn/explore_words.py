@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sonicrnn.clock import clock
 from sonicrnn.explore_facts import Facts
 from sonicrnn.explore_suggest import SAME_SOUND
 
@@ -90,10 +91,3 @@ def pulsation_words(facts: Facts) -> str:
     if len(parts) == 1:
         return f"about {parts[0].per_minute:.1f} a minute"
     return ", ".join(f"about {part.per_minute:.1f} from {clock(part.start)} to {clock(part.stop)}" for part in parts)
-
-
-def clock(seconds: float) -> str:
-    """m:ss or h:mm:ss, to the second."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

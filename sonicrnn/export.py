@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sonicrnn import __version__
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.files import write_json
+from sonicrnn.options import out_of_range, refuse
 from sonicrnn.run import Run
 
 if TYPE_CHECKING:
@@ -206,13 +207,7 @@ def _write_warm_up(exported: Exported, name: str, file: Path) -> None:
 def _check(options: argparse.Namespace) -> None:
     """Raises UserError that lists every option out of its range."""
     ranges = {"seconds": (0.1, 3600), "batch": (1, 1024), "prime_seconds": (0.1, 600), "step_seconds": (0.01, 20)}
-    wrong = [
-        f"--{name.replace('_', '-')} {getattr(options, name):g} must lie between {least:g} and {most:g}"
-        for name, (least, most) in ranges.items()
-        if not least <= getattr(options, name) <= most
-    ]
-    if wrong:
-        raise UserError("\n  ".join(["options to mend:", *wrong]))
+    refuse(out_of_range(options, ranges))
 
 
 def _parser() -> argparse.ArgumentParser:

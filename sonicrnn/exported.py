@@ -54,10 +54,7 @@ class Exported(tf.Module):
         _hold_in_variables(stream.run.recall)
         encoding = stream.run.encoding
         self.rate, self.step_samples = encoding.sample_rate, encoding.step
-        self.per_block, self.per_step = (
-            max(1, int(np.ceil(seconds * self.rate / encoding.step)))
-            for seconds in (limits.block_seconds, limits.step_seconds)
-        )
+        self.per_block, self.per_step = stream.steps(limits.block_seconds), stream.steps(limits.step_seconds)
         # Listened to one by one, as Python does, and once for all.
         heard = [stream.hear(tf.constant(prime[None])) for prime in primes]
         self.listened = tf.nest.map_structure(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sonicrnn.config import PARTS
 from sonicrnn.errors import UserError, run_command
+from sonicrnn.options import out_of_range, refuse
 from sonicrnn.run import Run
 
 if TYPE_CHECKING:
@@ -82,16 +83,10 @@ def _check(options: argparse.Namespace) -> None:
     wrong = []
     if options.seconds is not None and not 0 < options.seconds <= 86_400:
         wrong.append(f"--seconds {options.seconds:g} must lie above 0 and be at most 86400 (a day)")
-    if options.temperature is not None and not 0 <= options.temperature <= 5:
-        wrong.append(f"--temperature {options.temperature:g} must lie between 0 and 5")
-    if not 1 <= options.count <= 1000:
-        wrong.append(f"--count {options.count} must lie between 1 and 1000")
-    if not 0 <= options.seed < 2**31 - 1000:
-        wrong.append(f"--seed {options.seed} must lie between 0 and {2**31 - 1001}")
+    wrong += out_of_range(options, {"temperature": (0, 5), "count": (1, 1000), "seed": (0, 2**31 - 1001)})
     if options.continue_ and options.prime_at is not None:
         wrong.append("--continue goes on from the end of the recording: leave --prime-at out, or use --prime FILE")
-    if wrong:
-        raise UserError("\n  ".join(["options to mend:", *wrong]))
+    refuse(wrong)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -136,7 +135,7 @@ class Generator:
         Raises UserError for a prime under one frame.
         """
         encoding, graphs = self.encoding, self.graphs
-        wanted, count = round(seconds * encoding.sample_rate), self.steps(block_seconds)
+        wanted, count = round(seconds * encoding.sample_rate), graphs.steps(block_seconds)
         primes = np.asarray(primes, np.float32)
         if primes.shape[1] < encoding.span:
             raise UserError(f"the prime is shorter than one frame of {encoding.span} samples: take a longer one")
@@ -148,10 +147,6 @@ class Generator:
             block = samples[:, : wanted - made].numpy()
             made += block.shape[1]
             yield block
-
-    def steps(self, seconds: float) -> int:
-        """The fewest steps of the model that last so long."""
-        return max(1, math.ceil(seconds * self.encoding.sample_rate / self.encoding.step))
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray:
         """[samples] through the frames and back, without the edges: the best that this kind of frame can do."""

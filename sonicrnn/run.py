@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import re
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sonicrnn.config import Settings, differences, dump_settings, load_settings
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
+from sonicrnn.folders import contents, held, set_aside
 
 # Settings that do not change what is trained: a run may go on with other ones.
 FREE_TO_CHANGE = ("generate.", "wandb.", "runs:", "name:", "song.cache:")
@@ -90,21 +89,9 @@ class Run:
             )
         return settings
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the folder for one training. Raises UserError while another process holds it."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the folder, which `--fresh` may move.
-        with self.folder.with_name(f".{self.folder.name}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"another process is training {self.folder}: wait for it, or choose another name="
-                ) from None
-            except OSError:
-                pass  # some network folders have no locks: that is no reason not to train
-            yield
+        return held(self.folder, f"another process is training {self.folder}: wait for it, or choose another name=")
 
     def _others(self) -> str:
         siblings = sorted(path.parent for path in self.folder.parent.glob("*/config.yaml"))
@@ -129,11 +116,11 @@ def enter(run: Run, settings: Settings, fresh: bool) -> bool:
     Raises UserError where it refuses.
     """
     folder = run.folder
-    if fresh and _contents(folder):
-        folder.rename(_free_name(folder))
+    if fresh and contents(folder):
+        set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not run.config.exists():
-        if _contents(folder):
+        if contents(folder):
             raise UserError(f"{folder} has files but no config.yaml, so it is no run: choose another name=, or --fresh")
         write_text(run.config, dump_settings(settings))
         return False
@@ -146,15 +133,3 @@ def enter(run: Run, settings: Settings, fresh: bool) -> bool:
         )
     write_text(run.config, dump_settings(settings))
     return True
-
-
-def _contents(folder: Path) -> list[Path]:
-    """What is in a folder, but for hidden files: file managers leave those, and processes killed while they write."""
-    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
-
-
-def _free_name(folder: Path) -> Path:
-    number = 1
-    while (free := folder.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    return free

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonicrnn.audio import Decoded, SourceFile, decode, find_files
+from sonicrnn.clock import clock
 from sonicrnn.errors import UserError
 from sonicrnn.listing import Refused, list_refused, printable
 
@@ -251,10 +252,3 @@ def _summary(song: Song, decoded: Decoded, trimmed: bool) -> str:
         if count >= song.sample_rate / 100
     ]
     return line if not ends else f"{line}; {' and '.join(ends)} {'left out' if trimmed else 'kept'}"
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03, or 5:12."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

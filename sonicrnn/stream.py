@@ -6,6 +6,7 @@ Python and the export run these same graphs. What a stream has come to is in its
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -63,6 +64,10 @@ class Stream(tf.Module):
         self.run, self.gain = run, gain
         self.sounding = Sounding(run)
         self.leveller = None if level is None else Leveller(level, run.encoding.sample_rate)
+
+    def steps(self, seconds: float) -> int:
+        """The fewest steps of the model that last so long."""
+        return max(1, math.ceil(seconds * self.run.encoding.sample_rate / self.run.encoding.step))
 
     @property
     def least_prime(self) -> int:

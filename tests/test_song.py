@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sonicrnn import song as song_module
+from sonicrnn.clock import clock
 from sonicrnn.config import SongSettings
 from sonicrnn.errors import UserError
 from sonicrnn.song import (
@@ -22,7 +23,6 @@ from sonicrnn.song import (
     Song,
     Statistics,
     cache_folder,
-    clock,
     find_ends,
     normaliser,
     open_song,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import yaml
 from sonicrnn.config import differences, dump_settings, load_as
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
+from sonicrnn.folders import contents, held, set_aside
 from sonicrnn.run import Run
 from tuner.settings import SearchSettings
 from tuner.space import Space, load_space
@@ -90,20 +89,11 @@ class SearchFolder:
         settings = load_as(SearchSettings, self.config)
         return settings, load_space(str(self.space), settings.start(), comparable=False)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the folder for one chief. Raises UserError while another process holds it."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_name(f".{self.folder.name}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"another process searches in {self.folder}: wait for it, or choose another tuner.name="
-                ) from None
-            except OSError:
-                pass  # some network folders have no locks
-            yield
+        return held(
+            self.folder, f"another process searches in {self.folder}: wait for it, or choose another tuner.name="
+        )
 
 
 def search_folder(settings: SearchSettings, config_stem: str) -> SearchFolder:
@@ -124,10 +114,7 @@ def enter(search: SearchFolder, settings: SearchSettings, space: Space, fresh: b
     """
     folder = search.folder
     if fresh and folder.exists():
-        number = 1
-        while (free := folder.with_name(f"{folder.name}.{number}")).exists():
-            number += 1
-        folder.rename(free)
+        set_aside(folder)
     resumed = search.config.exists()
     if resumed:
         before, space_before = search.load()
@@ -141,7 +128,7 @@ def enter(search: SearchFolder, settings: SearchSettings, space: Space, fresh: b
                 "Give the old ones to go on, another tuner.name= for a second search, or --fresh to start over "
                 "(the old search is kept)"
             )
-    elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+    elif contents(folder):
         raise UserError(
             f"{folder} has files but no search.yaml, so it is no search: choose another tuner.name=, or --fresh"
         )

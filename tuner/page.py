@@ -6,9 +6,9 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
+from sonicrnn.clock import clock
 from sonicrnn.config import differences
 from tuner.folder import SearchFolder
-from tuner.progress import clock
 from tuner.results import Result, best_settings, failed, ranked, search_columns
 from tuner.settings import SearchSettings
 from tuner.space import Space
