@@ -14,11 +14,12 @@ that is, four things say:
   lately stand back, so that neither the song nor the piece itself is repeated.
 
 What is heard are the samples of those frames, overlapped and added. Where one passage gives way to another they are
-cross-faded over a frame; phases found anew for their magnitudes, even by a hundred Griffin-Lim steps, fit these worse.
+cross-faded; phases found anew for their magnitudes, even by 64 Griffin-Lim steps, fit these worse.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +53,8 @@ AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of
 HEARD_SECONDS = 4.0  # how far around a frame its passage counts as heard with it
 FORGET_SECONDS = 60.0  # after which it is as good as new
 
+FADE_SECONDS = 0.15  # either way from where a passage gives way to another
+MOST_LOST, LEAST_POWER = 4.0, 1e-9  # of a frame's power, that is made up for where passages meet; that still counts
 DRIFT_SECONDS = 2.0  # over which the offset of what is heard is told
 MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
@@ -146,7 +149,8 @@ class Recall(tf.Module):
         self.step_seconds = self.hop / sample_rate
         self.count, self.dimension = units.points.shape
         self.mean = tf.constant(units.points.mean(0))
-        self.context = round(DRIFT_SECONDS / self.step_seconds)
+        self.reach = round(FADE_SECONDS / self.step_seconds)
+        self.drift = round(DRIFT_SECONDS / self.step_seconds)
         offsets = np.convolve(rows.mean(1, dtype=np.float64), np.full(self.across, scale / self.across), "valid")
         self.offsets = tf.constant(offsets[first], tf.float32)
         # Where a passage begins: the unit before it in this list is not the one before it in the song.
@@ -155,6 +159,11 @@ class Recall(tf.Module):
         away = self.step_seconds * np.arange(-self.count, self.count + 1, dtype=np.float32)  # s
         self._around = tf.constant(np.exp(-np.square(away / HEARD_SECONDS)))
         self._thread = tf.constant((np.abs(away) <= STALE_REACH_SECONDS).astype(np.float32))
+
+    @property
+    def context(self) -> int:
+        """Frames before one that tell how it sounds."""
+        return max(self.drift, self.reach)
 
     def begin(self, pieces: tf.Tensor) -> State:
         """Nothing was heard yet."""
@@ -215,26 +224,52 @@ class Recall(tf.Module):
         """Units [pieces, time, dimension] -> [pieces, samples] about 0, at full scale 1.
 
         Other frames sound like the unit that is nearest. `known`, [pieces, samples] about 0, is audio that takes the
-        place of the first frames: whole frames of it. The first `context` frames are heard without all their drift
-        taken off.
+        place of the first frames: whole frames of it. How a frame sounds also hangs on the `context` ones before it and
+        on `reach` after it.
         """
         pieces, time = tf.shape(heard)[0], tf.shape(heard)[1]
         unit = tf.reshape(self.units.nearest(tf.reshape(heard, [-1, self.dimension])), [pieces, time])
-        samples = tf.gather(self.rows, tf.gather(self.first, unit)[:, :, None] + tf.range(self.across))
-        samples = tf.reshape(samples, [pieces, time, self.across * self.hop])[:, :, : self.frame_length]
-        cut = self.scale * tf.cast(samples, tf.float32) - self._drift(unit)[:, :, None]
+        cut = self._faded(unit) - self._drift(unit)[:, :, None]
         if known is not None:
             own = tf.signal.frame(known, self.frame_length, self.hop)[:, :time]
             cut = tf.concat([own, cut[:, tf.shape(own)[1] :]], 1)
         return frames.overlapped(frames.windowed(cut), self.hop)
 
+    def _faded(self, unit: tf.Tensor) -> tf.Tensor:
+        """Units [pieces, time] -> their samples [pieces, time, frame_length].
+
+        Where one passage gives way to another they are cross-faded: each frame is a mean over what it would be if the
+        song had gone on from, or had led to, the units around it. Two passages do not fit in phase, so what they lose
+        where they meet is made up for: the sound keeps its power.
+        """
+        time = tf.shape(unit)[1]
+        mixed, offset, power, whole = 0.0, 0.0, 0.0, 0.0
+        for lag in range(-self.reach, self.reach + 1):
+            weight = math.cos(0.5 * math.pi * lag / (self.reach + 1)) ** 2
+            near = tf.clip_by_value(tf.range(time) + lag, 0, time - 1)
+            told = tf.gather(unit, near, axis=1) - (near - tf.range(time))
+            told = tf.clip_by_value(told, 0, self.count - 1)
+            own = tf.gather(self.offsets, told)[:, :, None]
+            samples = self._samples(told) - own
+            mixed, offset = mixed + weight * samples, offset + weight * own
+            power, whole = power + weight * _power(samples), whole + weight
+        mixed /= whole
+        lost = power / whole / tf.maximum(_power(mixed), LEAST_POWER)
+        return mixed * tf.sqrt(tf.clip_by_value(lost, 1.0, MOST_LOST)) + offset / whole
+
+    def _samples(self, unit: tf.Tensor) -> tf.Tensor:
+        """[pieces, time] -> [pieces, time, frame_length]"""
+        rows = tf.gather(self.rows, tf.gather(self.first, unit)[:, :, None] + tf.range(self.across))
+        samples = tf.reshape(rows, [tf.shape(unit)[0], tf.shape(unit)[1], self.across * self.hop])
+        return self.scale * tf.cast(samples[:, :, : self.frame_length], tf.float32)
+
     def _drift(self, unit: tf.Tensor) -> tf.Tensor:
-        """[pieces, time], the mean of each unit and the `context` ones before it.
+        """[pieces, time], the mean of each unit and those of two seconds before it.
 
         Songs have offsets that change from moment to moment. Frames from here and there would add them up to one that
         is none of the song's.
         """
-        time, window = tf.shape(unit)[1], self.context + 1
+        time, window = tf.shape(unit)[1], self.drift + 1
         total = tf.cumsum(tf.gather(self.offsets, unit), 1)
         before = tf.pad(total, [[0, 0], [window, 0]])[:, :time]
         return (total - before) / tf.cast(tf.minimum(tf.range(time) + 1, window), tf.float32)
@@ -259,6 +294,11 @@ class Recall(tf.Module):
                 return cls(units, motion, rows, first, scale, frame_length, sample_rate)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{file} cannot be read ({error}): train the run again with --fresh") from None
+
+
+def _power(samples: tf.Tensor) -> tf.Tensor:
+    """[..., frame_length] -> [..., 1], under the window."""
+    return tf.reduce_sum(tf.square(frames.windowed(samples)), -1, keepdims=True)
 
 
 def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Recall:

@@ -45,13 +45,15 @@ class Sounding:
         self.run, encoding = run, run.encoding
         self.step, self.dimension = encoding.step, encoding.dimension
         self.goes_on = encoding.settings.kind == "stft"  # from audio that is known, not from frames alone
-        phases = self.goes_on and run.recall is None  # have to be found
-        least = encoding.settings.frame_length if phases else 0
+        least = self.fade = context = 0
+        if run.recall:  # passages are cross-faded, so what comes next is to be known
+            least, context = run.recall.reach * self.step, run.recall.context
+        elif self.goes_on:  # phases have to be found
+            least, self.fade = encoding.settings.frame_length, encoding.settings.frame_length // 4
+            context = -(-KEPT_SPANS * encoding.span // self.step)
         self.lead = -(-(encoding.overlap + least) // self.step)
         self.held = self.lead * self.step - encoding.overlap
-        self.fade = least // 4
-        context = -(-KEPT_SPANS * encoding.span // self.step) if phases else 0
-        self.kept = self.lead + (run.recall.context if run.recall else context)
+        self.kept = self.lead + context
 
     @property
     def context(self) -> int:
