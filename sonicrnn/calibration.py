@@ -25,6 +25,7 @@ from sonicrnn.generator import Calibration
 from sonicrnn.graphs import graph
 from sonicrnn.leveller import usual_level
 from sonicrnn.levels import Samples
+from sonicrnn.portrait import portrait
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
 
@@ -68,7 +69,8 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
     rows = [trial.row() for trial in tried]
     level = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
-    return Calibration(best.temperature, gain, level, arrays.centre.tolist(), arrays.factor.tolist(), rows)
+    looks = portrait(song.part("training"), song.sample_rate)
+    return Calibration(best.temperature, gain, level, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks)
 
 
 @dataclass(frozen=True, eq=False)

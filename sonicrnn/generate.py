@@ -45,7 +45,7 @@ def _write_piece(
     name = f"{'continued' if options.continue_ else 'piece'}-seed{seed}-t{temperature:.2f}.{options.format}"
     rate = generator.encoding.sample_rate
     with audio_writer(folder / name, rate, round(seconds * rate)) as write:
-        for block in generator.stream(prime[None], seconds, temperature, [seed]):
+        for block in generator.stream(prime[None], seconds, temperature, [seed], options.takes):
             write(block[0])
     print(f"{folder / name}  {seconds:g} s, temperature {temperature:g}, seed {seed}", flush=True)
 
@@ -83,7 +83,8 @@ def _check(options: argparse.Namespace) -> None:
     wrong = []
     if options.seconds is not None and not 0 < options.seconds <= 86_400:
         wrong.append(f"--seconds {options.seconds:g} must lie above 0 and be at most 86400 (a day)")
-    wrong += out_of_range(options, {"temperature": (0, 5), "count": (1, 1000), "seed": (0, 2**31 - 1001)})
+    bounds = {"temperature": (0, 5), "count": (1, 1000), "takes": (1, 64), "seed": (0, 2**31 - 1001)}
+    wrong += out_of_range(options, bounds)
     if options.continue_ and options.prime_at is not None:
         wrong.append("--continue goes on from the end of the recording: leave --prime-at out, or use --prime FILE")
     refuse(wrong)
@@ -102,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=1, help="same seed, same audio; piece N of --count takes seed + N - 1"
     )
     parser.add_argument("--count", type=int, default=1, help="pieces")
+    parser.add_argument(
+        "--takes", type=int, help="of each 20 s, of which the one most like the song is kept (default: the run's)"
+    )
     parser.add_argument(
         "--prime", default="validation", help="training, validation, test or an audio file (default: validation)"
     )

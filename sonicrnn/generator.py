@@ -19,11 +19,13 @@ from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
 from sonicrnn.models import SongModel
+from sonicrnn.portrait import Portrait
 from sonicrnn.recall import Recall
 from sonicrnn.run import Run
 from sonicrnn.song import Song, open_song
 from sonicrnn.sounding import limited
-from sonicrnn.stream import Stream
+from sonicrnn.stream import State, Stream
+from sonicrnn.takes import sections
 
 KEPT_PRIMES = 16  # in a run folder, so that it generates without the song
 BLOCK_SECONDS = 5.0  # of audio made at once: what a piece of any length needs in memory
@@ -57,6 +59,7 @@ class Calibration:
         level: that the song usually has, dB re full scale as of `leveller.usual_level`; None where it is not known.
         centre, contrast: of the log magnitudes, [bins], see `encoding.Contrast`; empty for frames without any.
         tried: a row of figures for each temperature.
+        portrait: of the song, to choose takes by; None where it is not known.
     """
 
     temperature: float = 1.0
@@ -65,6 +68,7 @@ class Calibration:
     centre: Sequence[float] = ()
     contrast: Sequence[float] = ()
     tried: Sequence[Mapping[str, float]] = ()
+    portrait: Portrait | None = None
 
     def spectral(self) -> Contrast | None:
         """Its contrast as arrays; None where there is none."""
@@ -79,7 +83,10 @@ class Calibration:
     @classmethod
     def load(cls, file: Path) -> Calibration:
         """Read what `save` wrote; that of a run that is still training where there is none."""
-        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else cls()
+        if not file.is_file():
+            return cls()
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return cls(**kept | {"portrait": Portrait(**kept["portrait"]) if kept.get("portrait") else None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +100,11 @@ class Generator:
     def temperature(self) -> float:
         """The run's own."""
         return self.calibration.temperature
+
+    @property
+    def takes(self) -> int:
+        """Of each section of a piece, the run's own."""
+        return 1
 
     @property
     def encoding(self) -> Encoding:
@@ -109,6 +121,7 @@ class Generator:
         seconds: float,
         temperature: Sequence[float] | float | None = None,
         seeds: Sequence[int] = (1,),
+        takes: int | None = None,
     ) -> np.ndarray:
         """Pieces of exactly `round(seconds * sample_rate)` samples, float32 [pieces, samples] within full scale.
 
@@ -117,8 +130,9 @@ class Generator:
             seconds: length of each piece.
             temperature: one for all or one for each; None takes the run's own.
             seeds: one for each piece.
+            takes: of which the best is kept, section by section, see `takes.py`; None takes the run's own.
         """
-        return np.concatenate(list(self.stream(primes, seconds, temperature, seeds)), 1)
+        return np.concatenate(list(self.stream(primes, seconds, temperature, seeds, takes)), 1)
 
     def stream(
         self,
@@ -126,13 +140,14 @@ class Generator:
         seconds: float,
         temperature: Sequence[float] | float | None = None,
         seeds: Sequence[int] = (1,),
+        takes: int | None = None,
         block_seconds: float = BLOCK_SECONDS,
     ) -> Iterator[np.ndarray]:
         """The same pieces in blocks as they are made, [pieces, some samples] each.
 
         All blocks are of one length and the last is cut, so that a short piece is the beginning of a long one.
 
-        Raises UserError for a prime under one frame.
+        Raises UserError for a prime under one frame, and for more takes than one of a model that is still in training.
         """
         encoding, graphs = self.encoding, self.graphs
         wanted, count = round(seconds * encoding.sample_rate), graphs.steps(block_seconds)
@@ -141,12 +156,20 @@ class Generator:
             raise UserError(f"the prime is shorter than one frame of {encoding.span} samples: take a longer one")
         temperatures = np.broadcast_to(self.temperature if temperature is None else temperature, [len(primes)])
         temperatures = tf.constant(temperatures, tf.float32)
-        state, made = graphs.begin(graphs.hear(tf.constant(primes)), temperatures, tf.constant(seeds, tf.int32)), 0
-        while made < wanted:
-            samples, state = graphs.go_on(state, tf.constant(count), temperatures)
-            block = samples[:, : wanted - made].numpy()
+        state = graphs.begin(graphs.hear(tf.constant(primes)), temperatures, tf.constant(seeds, tf.int32))
+        portrait, made = self.calibration.portrait, 0
+        if takes and takes > 1 and not portrait:
+            raise UserError("takes are chosen by what the song is like, which is told at the end of a training: take 1")
+        takes = takes or self.takes
+        if takes > 1 and portrait and self.free_run.model.head.noise_size:
+            blocks = sections(graphs, state, temperatures, count, takes, portrait)
+        else:
+            blocks = _blocks(graphs, state, temperatures, count)
+        for block in blocks:
             made += block.shape[1]
-            yield block
+            yield block[:, : block.shape[1] - max(0, made - wanted)]
+            if made >= wanted:
+                return
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray:
         """[samples] through the frames and back, without the edges: the best that this kind of frame can do."""
@@ -155,12 +178,23 @@ class Generator:
         return limited(whole[edge : len(whole) - edge] - offset).numpy()
 
 
+def _blocks(graphs: Stream, state: State, temperatures: tf.Tensor, count: int) -> Iterator[np.ndarray]:
+    """Blocks of `count` steps without end."""
+    while True:
+        samples, state = graphs.go_on(state, tf.constant(count), temperatures)
+        yield samples.numpy()
+
+
 @dataclass(frozen=True, eq=False)
 class RunGenerator(Generator):
     """The generator of a run folder, with the song that it learned at hand."""
 
     run: Run
     settings: Settings
+
+    @property
+    def takes(self) -> int:
+        return self.settings.generate.takes
 
     @cached_property
     def song(self) -> Song:

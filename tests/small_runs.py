@@ -14,6 +14,7 @@ from sonicrnn.encoding import fit_encoding
 from sonicrnn.files import write_text
 from sonicrnn.generator import Calibration
 from sonicrnn.models import SongModel
+from sonicrnn.portrait import portrait
 from sonicrnn.recall import make_recall
 from sonicrnn.run import Run
 from sonicrnn.song import Normaliser
@@ -42,7 +43,8 @@ def make_run(folder: Path, song: npt.NDArray[np.float32], tree: dict[str, Any]) 
     write_text(run.config, dump_settings(settings))
     model.save(run.model)
     encoding.save(folder)
-    Calibration(temperature=0.7, gain=0.9, level=-12.0).save(run.calibration)
+    looks = portrait(song, RATE)
+    Calibration(temperature=0.7, gain=0.9, level=-12.0, portrait=looks).save(run.calibration)
     np.save(run.primes, np.stack([song[start : start + PRIME_SAMPLES] for start in (0, 20_000)]))
     if settings.frames.recall:
         rows = encoding.encode(tf.constant(song[None]))[0].numpy()

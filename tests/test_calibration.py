@@ -11,6 +11,7 @@ import tensorflow as tf
 from sonicrnn.calibration import CONTRAST_RANGE, find_contrast
 from sonicrnn.generator import Calibration
 from sonicrnn.heads import GaussianMixture, MeanSquaredError
+from sonicrnn.portrait import Portrait
 
 
 def moments(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +50,8 @@ def test_contrast_stays_within_its_range(song: np.ndarray) -> None:
 
 
 def test_a_run_keeps_its_calibration(tmp_path: Path) -> None:
-    kept = Calibration(0.9, 1.25, -18.0, [0.5, -1.0], [1.1, 1.2], [{"temperature": 0.9, "unlikeness": 1.0}])
+    looks = Portrait(-18.0, 2.0, 0.01, 3.0, 25.0)
+    kept = Calibration(0.9, 1.25, -18.0, [0.5, -1.0], [1.1, 1.2], [{"temperature": 0.9, "unlikeness": 1.0}], looks)
     kept.save(tmp_path / "calibration.json")
     loaded = Calibration.load(tmp_path / "calibration.json")
     assert loaded == kept

@@ -32,16 +32,18 @@ class PlaybackGenerator:
         self.settings = SimpleNamespace(seed=1, song=SimpleNamespace(trim=True))
         self.encoding = SimpleNamespace(sample_rate=RATE, step=256)
         self.temperature = 0.8
-        self.asked: list[tuple[float, float, tuple[int, ...]]] = []
+        self.asked: list[tuple[float, float, tuple[int, ...], int | None]] = []
         self.song = Song(samples, RATE, "tune", "0", [], 800, 0, split(len(samples), (0.8, 0.1, 0.1)))
 
     def primes(self, part: str, seeds: Sequence[int]) -> Samples:
         assert part == "validation"
         return np.zeros((len(seeds), RATE), np.float32)
 
-    def generate(self, primes: Samples, seconds: float, temperature: float, seeds: Sequence[int]) -> Samples:
+    def generate(
+        self, primes: Samples, seconds: float, temperature: float, seeds: Sequence[int], takes: int | None
+    ) -> Samples:
         assert len(primes) == len(seeds)
-        self.asked.append((seconds, temperature, tuple(seeds)))
+        self.asked.append((seconds, temperature, tuple(seeds), takes))
         length = round(seconds * RATE)
         return np.stack([self.song.samples[seed * RATE :][:length] for seed in seeds])
 
@@ -80,9 +82,10 @@ def refusal(*arguments: str) -> str:
 
 def test_new_pieces_are_measured_and_written(generator: PlaybackGenerator, capsys: pytest.CaptureFixture[str]) -> None:
     folder = generator.run.folder
-    evaluate.main([str(folder), "--seconds", "5", "--count", "2", "--seed", "3", "--temperature", "0.5"])
+    options = ["--seconds", "5", "--count", "2", "--seed", "3", "--temperature", "0.5", "--takes", "2"]
+    evaluate.main([str(folder), *options])
     printed = capsys.readouterr().out
-    assert generator.asked == [(5.0, 0.5, (3, 4))]
+    assert generator.asked == [(5.0, 0.5, (3, 4), 2)]
     scores = json.loads((folder / "scores.json").read_text())
     assert list(scores["pieces"]) == ["seed 3", "seed 4"]
     assert list(scores["figures"]["level"]["references"])[:2] == ["held-out", "frames"]
@@ -100,7 +103,7 @@ def test_new_pieces_are_measured_and_written(generator: PlaybackGenerator, capsy
 
 def test_the_defaults_are_two_minutes_at_the_runs_temperature(generator: PlaybackGenerator) -> None:
     evaluate.main([str(generator.run.folder)])
-    assert generator.asked == [(60.0, 0.8, (1, 2))]
+    assert generator.asked == [(60.0, 0.8, (1, 2), None)]
 
 
 def test_given_files_are_measured(generator: PlaybackGenerator, tmp_path: Path, longer_song: Samples) -> None:
@@ -117,8 +120,9 @@ def test_given_files_are_measured(generator: PlaybackGenerator, tmp_path: Path, 
 
 
 def test_bad_options_are_refused_all_at_once(tmp_path: Path) -> None:
-    said = refusal(str(tmp_path), "--seconds", "1", "--count", "0", "--temperature", "7", "--seed", "-1")
-    for part in ("--seconds 1", "--count 0", "--temperature 7", "--seed -1", "between 3 and 3600"):
+    wrong = ["--seconds", "1", "--count", "0", "--temperature", "7", "--seed", "-1", "--takes", "0"]
+    said = refusal(str(tmp_path), *wrong)
+    for part in ("--seconds 1", "--count 0", "--takes 0", "--temperature 7", "--seed -1", "between 3 and 3600"):
         assert part in said
     said = refusal(str(tmp_path), "--audio", "nothing.wav", "--count", "3")
     assert "there is no file nothing.wav" in said

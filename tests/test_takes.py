@@ -1,0 +1,120 @@
+"""Takes: of several continuations, the one most like the song goes on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from sonicrnn import takes
+from sonicrnn.config import FrameSettings, ModelSettings
+from sonicrnn.encoding import fit_encoding
+from sonicrnn.errors import UserError
+from sonicrnn.free_run import FreeRun
+from sonicrnn.generator import Calibration, Generator
+from sonicrnn.models import SongModel
+from sonicrnn.portrait import Portrait
+from sonicrnn.song import Normaliser
+
+RATE = 16_000
+Samples = npt.NDArray[np.float32]
+
+
+class Wanted(Portrait):
+    """A song that wants each section louder than the last one was, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 0.0, 1.0, 0.0, 0.0)
+        object.__setattr__(self, "asked", [])
+
+    def unlike(self, samples: Samples, last: int, rate: int) -> float:
+        self.asked.append(samples)  # type: ignore[attr-defined]
+        return -float(np.square(samples[-last:]).mean())
+
+
+@pytest.fixture(scope="module")
+def generator(small_song: Samples) -> Generator:
+    music = small_song[: 6 * RATE]
+    encoding = fit_encoding(
+        music, FrameSettings(kind="waveform", frame_length=200), RATE, Normaliser(0, float(music.std()))
+    )
+    model = SongModel(200, ModelSettings.model_validate({"widths": [12], "head": {"kind": "gaussian"}}), 1)
+    model.build((None, None, 200))
+    return Generator(FreeRun(model, encoding), Calibration())
+
+
+@pytest.fixture
+def choosing(generator: Generator) -> Generator:
+    return Generator(generator.free_run, replace(generator.calibration, portrait=Wanted()))
+
+
+@pytest.fixture
+def primes(small_song: Samples) -> Samples:
+    return np.stack([small_song[:4000], small_song[30_000:34_000]])
+
+
+def asked(generator: Generator) -> list[Samples]:
+    return generator.calibration.portrait.asked  # type: ignore[union-attr,no-any-return]
+
+
+def test_the_piece_is_the_take_that_is_most_like_the_song(choosing: Generator, primes: Samples) -> None:
+    made = choosing.generate(primes[:1], 2.0, 1.0, [7], takes=3)
+    section = len(asked(choosing)[0])
+    assert made.shape == (1, 2 * RATE)
+    assert len(asked(choosing)) == 3
+    loudest = max(asked(choosing), key=lambda one: float(np.square(one).mean()))
+    np.testing.assert_array_equal(made[0], loudest[: 2 * RATE])
+    assert section >= 2 * RATE
+    assert len({one.tobytes() for one in asked(choosing)}) == 3
+
+
+def test_the_first_take_is_the_piece_without_takes(generator: Generator, choosing: Generator, primes: Samples) -> None:
+    choosing.generate(primes[:1], 2.0, 1.0, [7], takes=3)
+    alone = generator.generate(primes[:1], 2.0, 1.0, [7])
+    np.testing.assert_allclose(asked(choosing)[0][: 2 * RATE], alone[0], atol=1e-5)
+
+
+def test_every_section_goes_on_from_the_best_of_the_one_before(
+    choosing: Generator, primes: Samples, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(takes, "SECTION_BLOCKS", 1)
+    monkeypatch.setattr(takes, "WINDOW_SECONDS", 1.2)
+    made = np.concatenate(list(choosing.stream(primes[:1], 3.0, 1.0, [7], 2, block_seconds=0.5)), 1)[0]
+    section, sections = RATE // 2, math.ceil(3.0 / 0.5)
+    assert len(asked(choosing)) == 2 * sections
+    for index in range(sections):
+        pair = asked(choosing)[2 * index : 2 * index + 2]
+        heard = min(round(1.2 * RATE), (index + 1) * section)
+        assert {len(one) for one in pair} == {heard}
+        before = made[(index + 1) * section - heard : index * section]
+        for one in pair:
+            np.testing.assert_array_equal(one[:-section], before)  # the same past, whatever the take
+        best = max(pair, key=lambda one: float(np.square(one[-section:]).mean()))
+        np.testing.assert_array_equal(made[index * section : (index + 1) * section], best[-section:])
+
+
+def test_pieces_choose_for_themselves(choosing: Generator, primes: Samples) -> None:
+    together = choosing.generate(primes, 1.0, [0.7, 1.2], [5, 6], takes=3)
+    for index, (temperature, seed) in enumerate([(0.7, 5), (1.2, 6)]):
+        alone = choosing.generate(primes[index : index + 1], 1.0, temperature, [seed], takes=3)
+        np.testing.assert_allclose(together[index], alone[0], atol=1e-5)
+
+
+def test_a_short_piece_is_the_beginning_of_a_long_one(choosing: Generator, primes: Samples) -> None:
+    short, long = (choosing.generate(primes[:1], seconds, 1.0, [9], takes=2) for seconds in (0.3, 1.0))
+    np.testing.assert_array_equal(short[0], long[0, : round(0.3 * RATE)])
+
+
+def test_one_take_is_the_piece_itself(generator: Generator, choosing: Generator, primes: Samples) -> None:
+    alone = generator.generate(primes, 0.5, 1.0, [1, 2])
+    np.testing.assert_array_equal(alone, choosing.generate(primes, 0.5, 1.0, [1, 2], takes=1))
+    assert not asked(choosing)
+
+
+def test_without_a_portrait_there_is_nothing_to_choose_by(generator: Generator, primes: Samples) -> None:
+    with pytest.raises(UserError, match="takes"):
+        generator.generate(primes, 0.5, 1.0, [1, 2], takes=4)
