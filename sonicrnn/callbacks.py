@@ -11,7 +11,7 @@ import io
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
@@ -26,6 +26,7 @@ from sonicrnn.files import write_text
 from sonicrnn.models import SongModel
 from sonicrnn.pictures import learning_curves, save_figure
 from sonicrnn.run import Run
+from sonicrnn.selection import is_better
 
 
 @contextlib.contextmanager
@@ -108,22 +109,32 @@ class Pace(keras.callbacks.Callback):
 class Judge(keras.callbacks.Callback):
     """Ends an epoch: validation with the averaged weights, a row of history, the best model, patience.
 
-    Later callbacks find the validation loss among the epoch's logs.
+    Later callbacks find the validation loss among the epoch's logs. `score` tells how like the song a free run is; None
+    where none is scored.
     """
 
-    def __init__(self, run: Run, settings: TrainSettings, progress: Progress, data: tf.data.Dataset):
+    def __init__(
+        self,
+        run: Run,
+        settings: TrainSettings,
+        progress: Progress,
+        data: tf.data.Dataset,
+        score: Callable[[], float] | None = None,
+    ):
         super().__init__()
         self.run, self.settings, self.progress, self.data = run, settings, progress, data
+        self.score = score
 
     def on_epoch_end(self, epoch, logs=None):
-        progress, model = self.progress, self.model
+        progress, model, keep = self.progress, self.model, self.settings.keep
         with averaged_weights(model):
-            loss = validation_loss(model, self.data)
-            better = progress.best_loss is None or loss < progress.best_loss
+            loss, free_run = validation_loss(model, self.data), self._free_run(epoch)
+            better = self._is_best(loss, free_run)
             if better:
-                progress.best_loss, progress.best_epoch = loss, epoch + 1
-            if better or self.settings.keep == "last":
+                progress.best_epoch = epoch + 1
+            if better or keep == "last":
                 save_weights(self.run.kept, model.get_weights())
+        scored = {"free_run": free_run} if self.score else {}
         progress.history.append(
             {
                 "epoch": epoch + 1,
@@ -131,6 +142,7 @@ class Judge(keras.callbacks.Callback):
                 "seconds": round(progress.seconds, 1),
                 "loss": progress.loss_sum / progress.epoch_step,
                 "validation_loss": loss,
+                **scored,
                 "gradient_norm": float(logs["gradient_norm"]),
                 "learning_rate": float(model.optimizer.learning_rate),
             }
@@ -140,6 +152,23 @@ class Judge(keras.callbacks.Callback):
         if self.settings.patience and progress.epoch - progress.best_epoch >= self.settings.patience:
             model.stop_training = True
             progress.out_of_patience = True
+
+    def _free_run(self, epoch: int) -> float:
+        """Its score, after the first epoch and every so many after it; nan after the others."""
+        if self.score is None or epoch % (self.settings.score_epochs or 1):
+            return math.nan
+        return self.score()
+
+    def _is_best(self, loss: float, free_run: float) -> bool:
+        """Whether this epoch is the best so far, by what is kept; remembers the best of both figures."""
+        progress = self.progress
+        lower = progress.best_loss is None or loss < progress.best_loss
+        higher = is_better(free_run, progress.best_free_run)
+        if lower:
+            progress.best_loss = loss
+        if higher:
+            progress.best_free_run = free_run
+        return higher if self.settings.keep == "free_run" else lower
 
 
 def validation_loss(model: SongModel, data: tf.data.Dataset) -> float:
@@ -240,9 +269,14 @@ class Line(keras.callbacks.Callback):
             sys.stdout.write("\r\x1b[2K")
         self.report(
             f"epoch {epoch + 1}  step {self.progress.step}  "
-            f"loss {row['loss']:.3f}  validation {row['validation_loss']:.3f}  "
+            f"loss {row['loss']:.3f}  validation {row['validation_loss']:.3f}  {self._free_run(row)}"
             f"{clock(self.progress.seconds)} so far, {self._left()}{best}"
         )
+
+    @staticmethod
+    def _free_run(row: Mapping[str, float]) -> str:
+        score = row.get("free_run", math.nan)
+        return "" if math.isnan(score) else f"free run {score:.2f}  "
 
     def _left(self) -> str:
         left = self.pace.seconds_left

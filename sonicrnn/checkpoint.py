@@ -24,8 +24,9 @@ class Progress:
         epoch, epoch_step: epochs done, and steps done of the one under way.
         seconds: of training so far, over all starts of the run.
         loss_sum: of the steps of the epoch under way.
-        best_loss, best_epoch: of the validation; epochs count from 1, 0 before the first.
-        out_of_patience: the validation has not become better for long enough.
+        best_loss, best_free_run: the lowest validation loss, the highest score of a free run; None before the first.
+        best_epoch: after which the run was best, by what `train.keep` goes by; they count from 1, 0 before the first.
+        out_of_patience: it has not become better for long enough.
         heard_at, heard_file: when, in seconds of training, and where the last free run to listen to was written.
         finished: nothing is left to train.
         history: a row for every finished epoch.
@@ -37,6 +38,7 @@ class Progress:
     seconds: float = 0.0
     loss_sum: float = 0.0
     best_loss: float | None = None
+    best_free_run: float | None = None
     best_epoch: int = 0
     out_of_patience: bool = False
     heard_at: float | None = None

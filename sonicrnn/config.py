@@ -143,12 +143,25 @@ class TrainSettings(Section):
     schedule: Literal["constant", "cosine"] = Field("cosine", description="over the epochs or minutes, to a hundredth")
     warmup_steps: int = Field(20, ge=0)
     clip_norm: float | None = Field(1.0, gt=0, description="longest gradient, global norm; null: no clipping")
-    patience: int | None = Field(None, ge=1, description="epochs without a better validation loss; null: go on")
-    keep: Literal["best", "last"] = Field("best", description="the weights of the lowest validation loss, or the last")
+    patience: int | None = Field(
+        None, ge=1, description="epochs without a better validation loss, or free run where that is kept; null: go on"
+    )
+    keep: Literal["best", "last", "free_run"] = Field(
+        "best", description="the weights of the lowest validation loss, the last, or those of the best free run"
+    )
+    score_epochs: int | None = Field(
+        None, ge=1, description="epochs between two free runs that are scored; null: none is"
+    )
     average: float = Field(0.0, ge=0, lt=1, description="decay of the weights' running average, used when not training")
     checkpoint_seconds: float = Field(30, ge=0, description="most that a killed run loses; 0: after every step")
     audio_minutes: float = Field(1.0, ge=0, description="minutes between two free runs to listen to; 0: every epoch")
     audio_seconds: float = Field(10.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _is_scored(self) -> TrainSettings:
+        if self.keep == "free_run" and self.score_epochs is None:
+            raise ValueError("keep: free_run needs score_epochs, the number of epochs between two free runs: try 5")
+        return self
 
 
 class GenerateSettings(Section):
@@ -157,7 +170,7 @@ class GenerateSettings(Section):
     )
     seconds: float = Field(30.0, gt=0, le=86_400)
     prime_seconds: float = Field(4.0, gt=0, le=600)
-    takes: int = Field(1, ge=1, le=64, description="of each 20 s, of which the one most like the song is kept")
+    takes: int = Field(1, ge=1, le=64, description="of each minute, of which the one most like the song is kept")
 
     @model_validator(mode="after")
     def _temperature_in_range(self) -> GenerateSettings:

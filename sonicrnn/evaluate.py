@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from sonicrnn.files import write_json
     from sonicrnn.generator import load_generator
-    from sonicrnn.listening import score
+    from sonicrnn.listening import draw_form, score
     from sonicrnn.scores import as_json, table
 
     generator = load_generator(run.folder)
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(scores))
     write_json(run.scores, as_json(scores))
     print(f"\nwritten to {run.scores}")
+    if draw_form(run.form, generator.song, pieces):
+        print(f"form over the minutes: {run.form}")
 
 
 def _generate(options: argparse.Namespace, generator: RunGenerator) -> Mapping[str, Samples]:
@@ -103,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", help="a run folder, e.g. runs/my")
     parser.add_argument("--seconds", type=float, help=f"length of each new piece (default: {SECONDS:g})")
     parser.add_argument("--count", type=int, help=f"new pieces (default: {COUNT})")
-    parser.add_argument("--takes", type=int, help="of each 20 s of them, see generate (default: the run's own)")
+    parser.add_argument("--takes", type=int, help="of each minute of them, see generate (default: the run's own)")
     parser.add_argument("--temperature", type=float, help="of the new pieces (default: the run's own)")
     parser.add_argument("--seed", type=int, help=f"of the first new piece, the others count on (default: {SEED})")
     parser.add_argument("--audio", nargs="+", metavar="FILE", help="measure these files instead of new pieces")

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sonicrnn import quality
+from sonicrnn.clock import clock
 from sonicrnn.config import dump_settings
+from sonicrnn.distances import log_mel_floor
 from sonicrnn.files import write_json
+from sonicrnn.form import MOMENT_SECONDS, SHORTEST_SECONDS, moments, unlikeness
 from sonicrnn.generator import RunGenerator, load_generator
-from sonicrnn.levels import Samples
+from sonicrnn.levels import Samples, level
 from sonicrnn.originality import STRETCH_SECONDS
+from sonicrnn.pictures import save_figure, self_similarities
 from sonicrnn.report import Beside, Piece, score_rows, score_verdicts, write_report
 from sonicrnn.run import Run
 from sonicrnn.scores import Scores, as_json
-from sonicrnn.verdicts import clock
+from sonicrnn.song import Song
 
 EXCERPT_SECONDS = 20.0
 NEAREST, LONGEST_NEAREST_SECONDS = 3, 8.0  # passages on the page
 PIECE_SECONDS = 60.0  # at the run's own temperature, scored
 OTHER_SECONDS = 20.0
+LONGEST_FORM_SECONDS = 1200.0
 OTHERS = (-0.2, 0.15)  # colder and warmer than the run's own temperature
 
 
@@ -77,6 +83,19 @@ def score(generator: RunGenerator, pieces: Mapping[str, Samples]) -> Scores:
         song_seconds=_trimmed_seconds(generator),
         seed=generator.settings.seed,
     )
+
+
+def draw_form(file: Path, song: Song, pieces: Mapping[str, Samples]) -> bool:
+    """Draw how like each moment is to each other, of the song and each piece; False where these are too short."""
+    rate, training = song.sample_rate, song.part("training")
+    sounds = {"the song": training, **pieces}
+    heard = {name: one[: round(LONGEST_FORM_SECONDS * rate)] for name, one in sounds.items()}
+    if min(map(len, heard.values())) < SHORTEST_SECONDS * rate:
+        return False
+    dbfs, floor_db = level(heard["the song"]), log_mel_floor([heard["the song"]], rate)
+    alike = {name: -unlikeness(moments(one, rate, dbfs, floor_db)) for name, one in heard.items()}
+    save_figure(file, self_similarities(alike, MOMENT_SECONDS, "likeness: less the distance in dB"))
+    return True
 
 
 def _trimmed_seconds(generator: RunGenerator) -> float:

@@ -136,7 +136,8 @@ def learning_curves(history: Mapping[str, Sequence[float | None]], title: str = 
     for axes, panel in zip(grid, panels, strict=False):
         pair = [(n, label) for n, label in ((panel, "training"), (f"val_{panel}", "validation")) if n in columns]
         for number, (name, label) in enumerate(pair):
-            _line(axes, number, epochs, columns[name], label=label, marker="o" if rows <= 30 else "")
+            alone = rows <= 30 or bool(np.isnan(columns[name]).any())  # points that no line may join
+            _line(axes, number, epochs, columns[name], label=label, marker="o" if alone else "")
         axes.set_ylabel(panel.replace("_", " "))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
@@ -178,24 +179,51 @@ def target_against_prediction(target: Floats, prediction: Floats, title: str = "
 def self_similarity(matrix: Floats, hop_seconds: float, title: str = "") -> Figure:
     """How like each moment is to each other: [time, time], a row every `hop_seconds`, bright where they are alike."""
     figure, axes = _figure(title, height=6.6, width=7.6)
+    image = _likeness(axes, matrix, hop_seconds, *_range([matrix]))
+    _colour_bar(figure, axes, image, "likeness")
+    return figure
+
+
+def self_similarities(matrices: Mapping[str, Floats], hop_seconds: float, label: str, title: str = "") -> Figure:
+    """The same of several sounds side by side, on one scale, in what `label` says."""
+    columns = min(3, len(matrices))
+    rows = -(-len(matrices) // columns)
+    figure = Figure(figsize=(4.2 * columns + 0.9, 4.2 * rows + 0.4), facecolor="white", layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left", fontfamily=FONT)
+    low, high = _range(list(matrices.values()))
+    grid = [figure.add_subplot(rows, columns, number + 1) for number in range(len(matrices))]
+    for axes, (name, matrix) in zip(grid, matrices.items(), strict=True):
+        _dress(axes, name)
+        image = _likeness(axes, matrix, hop_seconds, low, high)
+    bar = figure.colorbar(image, ax=grid, pad=0.01, aspect=25)
+    bar.set_label(label, color=INK, fontsize=9, fontfamily=FONT)
+    return figure
+
+
+def _range(matrices: Sequence[Floats]) -> tuple[float, float]:
+    values = np.concatenate([matrix.ravel() for matrix in matrices])
+    low, high = np.percentile(values, [1, 99.5]) if values.size else (0.0, 1.0)
+    return float(low), max(float(high), float(low) + 1e-6)
+
+
+def _likeness(axes: Axes, matrix: Floats, hop_seconds: float, low: float, high: float) -> Any:
     end = len(matrix) * hop_seconds
-    low, high = np.percentile(matrix, [1, 99.5]) if matrix.size else (0.0, 1.0)
     image = axes.imshow(
         matrix,
         origin="lower",
         cmap="viridis",
         interpolation="nearest",
         vmin=low,
-        vmax=max(high, low + 1e-6),
+        vmax=high,
         extent=(0, end, 0, end),
     )
     axes.grid(visible=False)
-    _colour_bar(figure, axes, image, "likeness")
     _time_axis(axes, 0.0, end)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds, end)))
     axes.yaxis.set_major_locator(_clock_locator(end))
     axes.set_ylabel("time")
-    return figure
+    return image
 
 
 def curve_along(

@@ -26,8 +26,11 @@ import numpy as np
 from sonicrnn.classifier import Told, second_by_second, told_apart
 from sonicrnn.distances import at_level, distances, stretch
 from sonicrnn.ear import INSTALL, Ear, load_ear
+from sonicrnn.form import SHORTEST_SECONDS, Form, moments
+from sonicrnn.form import form as form_of
 from sonicrnn.judge import Judge, Score, make_judge
 from sonicrnn.levels import Floats, Samples, clipping, dc_offset, level, level_trend, silence
+from sonicrnn.meter import beat
 from sonicrnn.originality import Originality
 from sonicrnn.rhythm import border_clicks, modulation_spectrum, onset_rate, pulsation_rate
 from sonicrnn.scores import COPY, FIGURES, FRAMES, HELD_OUT, SILENCE, Row, Scores
@@ -83,6 +86,7 @@ def evaluate(
         name: {
             **_of_score(overall[name]),
             **_figures(samples, song, hop),
+            **_form(samples, song),
             **_copied(originals[name]),
             "told": told[name].share,
         }
@@ -95,7 +99,9 @@ def evaluate(
             intervals.setdefault(key, {})[name] = bounds
     own_windows = [_slow_figures(window, song, hop) for window in song.training]
     own_stretches = [distances(one, song.likeness, index) for index, one in enumerate(song.likeness.stretches)]
-    rows = _rows(measured, references, own_windows, own_stretches if len(own_stretches) > 1 else [], intervals)
+    rows = _rows(
+        measured, references, own_windows, own_stretches if len(own_stretches) > 1 else [], intervals, song.form
+    )
     by_key = {row.figure.key: row for row in rows}
     return Scores(
         sample_rate=rate,
@@ -119,6 +125,17 @@ def _figures(samples: Samples, song: Yardstick, hop: int | None) -> Figures:
     windows = [_window_figures(one, song) for one in spread(samples, song.window, _PIECE_WINDOWS)]
     stretches = [_distances(one, song) for one in spread(samples, song.stretch, 2 * _PIECE_WINDOWS)]
     return _whole_figures(samples, song, hop) | _over(windows, _median) | _over(stretches, _mean)
+
+
+def _form(samples: Samples, song: Yardstick) -> Figures:
+    """The figures of form, of a piece and a song that are long enough to have one."""
+    if song.form is None or len(samples) < SHORTEST_SECONDS * song.rate:
+        return {}
+    return _of_form(form_of(moments(samples, song.rate, song.dbfs, song.floor_db), song.form.variety), song.form)
+
+
+def _of_form(found: Form, song: Form) -> Figures:
+    return {"variety": found.variety / song.variety, "drift": found.drift, "turns": found.turns}
 
 
 def _told(samples: Samples, song: Yardstick) -> Told:
@@ -152,6 +169,7 @@ def _whole_figures(samples: Samples, song: Yardstick, hop: int | None) -> Figure
         "longest_silence": quiet.longest_seconds,
         "clipping": clipping(samples),
         "offset": dc_offset(samples),
+        "pulsation": pulsation_rate(samples, song.rate),  # the mean of a bar's and a beat's would be neither
     }
     return figures | ({"clicks": border_clicks(samples, song.rate, hop)} if hop and hop >= _SHORTEST_FRAME else {})
 
@@ -162,8 +180,8 @@ def _window_figures(window: Samples, song: Yardstick) -> Figures:
     return {
         "flatness": spectral_flatness(window, song.rate) / song.flatness,
         "modulation": float(np.sqrt(np.mean(np.square((modulation - song.modulation)[told])))),
-        "pulsation": pulsation_rate(window, song.rate),
         "speed": speed(window, song),
+        "beat": beat(window, song.rate, song.bar) / song.beat if song.bar else math.nan,
         "onsets": onset_rate(window, song.rate) / song.onsets if song.onsets else math.nan,
     }
 
@@ -229,8 +247,10 @@ def _rows(
     windows: list[Figures],
     stretches: list[Figures],
     intervals: Mapping[str, dict[str, Bounds]],
+    form: Form | None,
 ) -> tuple[Row, ...]:
-    low, high = (_over(windows, part) | _over(stretches, part) for part in (_tenth, _ninetieth))
+    whole = _of_form(form, form) if form else {}  # the song has one form, and no windows of it
+    low, high = (_over(windows, part) | _over(stretches, part) | whole for part in (_tenth, _ninetieth))
     rows = []
     for figure in FIGURES:
         values = {name: figures.get(figure.key, math.nan) for name, figures in pieces.items()}

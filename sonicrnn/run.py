@@ -71,6 +71,10 @@ class Run:
         return self.folder / "scores.json"
 
     @property
+    def form(self) -> Path:
+        return self.folder / "form.png"
+
+    @property
     def page(self) -> Path:
         return self.folder / "listen.html"
 

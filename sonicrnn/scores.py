@@ -57,8 +57,12 @@ FIGURES = (
     Figure("modulation", "envelope modulation", "dB"),
     Figure("pulsation", "pulsations", "/min"),
     Figure("speed", "pace", "× the song's", 2),
+    Figure("beat", "beat: note starts in step with the bar", "× the song's", 2),
     Figure("onsets", "note starts", "× the song's", 2),
     Figure("clicks", "clicks at frame borders", "dB"),
+    Figure("variety", "form: variety of moments", "× the song's", 2),
+    Figure("drift", "form: far moments against near ones", "", 2),
+    Figure("turns", "form: turns to something else", "/min", 1),
     Figure("copied", "copied", "s"),
     Figure("likeness", "nearest passages, likeness", "", 2),
 )

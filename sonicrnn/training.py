@@ -28,6 +28,7 @@ from sonicrnn.models import SongModel
 from sonicrnn.pipeline import Table, check_length, make_table, training_data, validation_data
 from sonicrnn.recall import make_recall
 from sonicrnn.run import Run, enter, run_name
+from sonicrnn.selection import free_run_score
 from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, open_song, part_statistics
 from sonicrnn.wandb_log import WandbLog, validation_example
 
@@ -124,7 +125,7 @@ def train(
     """Run `keras.Model.fit` from where `progress` stands to the end that the settings name.
 
     Args:
-        free_run: makes the short pieces to listen to; None: none are made.
+        free_run: makes the short pieces to listen to; None: none are made but those that are scored.
         until: leave off after so many epochs; a later call goes on as if it had not. None: only the settings' limits.
         also: callbacks that come after the training's own; an epoch's logs hold its `validation_loss`.
     """
@@ -132,7 +133,10 @@ def train(
     validation = validation_data(prepared.validation)
     pace = Pace(settings.train, progress, steps_per_epoch(prepared))
     wandb_log = WandbLog(run, settings, progress, validation_example(model, prepared.encoding, validation), report)
-    callbacks = [pace, Judge(run, settings.train, progress, validation), Curves(run, progress)]
+    score = None
+    if settings.train.score_epochs:
+        score = free_run_score(free_run or make_free_run(prepared), prepared.song, settings)
+    callbacks = [pace, Judge(run, settings.train, progress, validation, score), Curves(run, progress)]
     if free_run is not None:
         listen = _short_free_run(prepared, free_run)
         callbacks.append(Listening(run, settings.train, progress, listen, prepared.encoding.sample_rate))
@@ -162,8 +166,7 @@ def finish(prepared: Prepared, free_run: FreeRun, progress: Progress, report: Re
     with written_beside(run.model) as beside:
         model.save(beside)
     keep_primes(run, prepared.song, prepared.settings)
-    best = f"lowest validation loss {progress.best_loss:.3f} after epoch {progress.best_epoch}"
-    report(f"{best}; looking for the temperature and the level")
+    report(f"{_best(prepared, progress)}; looking for the temperature and the level")
     if free_run.recall:
         free_run.recall.save(run.recall)
     calibrate(free_run, prepared.song, prepared.settings).save(run.calibration)
@@ -186,16 +189,20 @@ def _announcement(prepared: Prepared, progress: Progress, pace: Pace) -> str:
     )
 
 
+def _best(prepared: Prepared, progress: Progress) -> str:
+    if prepared.settings.train.keep == "free_run":
+        return f"best free run {progress.best_free_run:.2f} after epoch {progress.best_epoch}"
+    return f"lowest validation loss {progress.best_loss:.3f} after epoch {progress.best_epoch}"
+
+
 def _short_free_run(prepared: Prepared, free_run: FreeRun) -> Callable[[float], np.ndarray]:
     """Seconds -> a free run of that length after the start of the validation part."""
     made, rate = prepared.settings.generate, prepared.encoding.sample_rate
     prime = prepared.song.part("validation")[: round(made.prime_seconds * rate)]
-    temperature = 1.0 if made.temperature == "auto" else made.temperature
+    generator = Generator(free_run, Calibration(1.0 if made.temperature == "auto" else made.temperature))
 
     def listen(seconds: float) -> np.ndarray:
-        return Generator(free_run, Calibration(temperature)).generate(
-            prime[None], seconds, seeds=[prepared.settings.seed]
-        )[0]
+        return generator.generate(prime[None], seconds, seeds=[prepared.settings.seed])[0]
 
     return listen
 

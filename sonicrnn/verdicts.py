@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from sonicrnn.clock import clock
 from sonicrnn.distances import NAMES as LOG_MEL
 from sonicrnn.judge import ALLOWED_COPIES, Score
 from sonicrnn.originality import Originality
@@ -16,6 +17,8 @@ LEAST_TREND = 3.0  # dB a minute: under it a minute has no trend to speak of, ho
 FLATNESS_FACTOR = 1.5
 PACE_FACTOR = 1.15
 ONSET_FACTOR = 1.5
+LEAST_VARIETY = 0.6
+DRIFT_FACTOR = 1.2
 OFFSET = 0.005
 CLICKS_DB = 3.0
 COPIED_SECONDS = 2.0  # the shortest passage that is looked for
@@ -37,14 +40,10 @@ def verdicts(name: str, rows: Mapping[str, Row], originality: Originality, score
         _flatness(value["flatness"], rows["flatness"]),
         _log_mel(name, rows),
         *_pace(value, rows),
+        _form(value, rows),
         _originality(originality, score),
     ]
     return tuple(verdict for verdict in found if verdict)
-
-
-def clock(seconds: float) -> str:
-    """62.9 -> '1:03'."""
-    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
 
 
 def _signed(value: float) -> str:
@@ -145,6 +144,19 @@ def _pace(value: Mapping[str, float], rows: Mapping[str, Row]) -> list[Verdict]:
             Verdict(False, f"{'more' if onsets > 1 else 'fewer'} note starts than the song: {onsets:.2f} times")
         )
     return found
+
+
+def _form(value: Mapping[str, float], rows: Mapping[str, Row]) -> Verdict | None:
+    if math.isnan(value.get("variety", math.nan)):  # too short for any
+        return None
+    variety, drift = value["variety"], value["drift"]
+    figures = f"{variety:.2f} times the song's variety, far moments against near ones {drift:.2f}"
+    figures += f" (the song: {rows['drift'].low:.2f}), {value['turns']:.1f} turns a minute ({rows['turns'].low:.1f})"
+    if variety < LEAST_VARIETY:
+        return Verdict(False, f"stands still over the minutes: {figures}")
+    if drift > max(1.0, rows["drift"].low) * DRIFT_FACTOR:
+        return Verdict(False, f"drifts over the minutes: {figures}")
+    return Verdict(True, f"moves over the minutes and does not drift: {figures}")
 
 
 def _originality(originality: Originality, score: Score) -> Verdict:

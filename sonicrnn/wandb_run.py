@@ -131,7 +131,8 @@ class WandbRun:
             if self._open is not None and self.kept is not None and row["step"] > self.kept.step:
                 with self.harmless():
                     step = int(row["step"])
-                    figures = {name: value for name, value in row.items() if name != "step"}  # W&B's own `_step`
+                    known = {name: value for name, value in row.items() if not math.isnan(value)}
+                    figures = {name: value for name, value in known.items() if name != "step"}  # W&B's own `_step`
                     self._open.log({**figures, **self._throughput(step), **self._media(step)}, step=step)
                     self.kept.step = step
         with self.harmless():

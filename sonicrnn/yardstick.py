@@ -12,7 +12,9 @@ import scipy.fft
 from sonicrnn import tempo
 from sonicrnn.classifier import second_by_second
 from sonicrnn.distances import Likeness, at_level, likeness, log_mel_floor, stretch
+from sonicrnn.form import SHORTEST_SECONDS, Form, form, moments
 from sonicrnn.levels import Floats, Samples, level, level_curve, silence, silence_threshold
+from sonicrnn.meter import bar_seconds, beat
 from sonicrnn.rhythm import modulation_spectrum, onset_rate
 from sonicrnn.scores import COLOURED, WHITE
 from sonicrnn.spectrum import bin_hertz, long_term_spectrum, spectral_flatness
@@ -21,6 +23,7 @@ LONGEST_WINDOW_SECONDS = 60.0
 SHORTEST_STRETCH_SECONDS = 1.5
 _TRAINING_WINDOWS, _TRAINING_STRETCHES, _HELD_OUT_WINDOWS = 12, 16, 8
 _NOISE_DRAWS = 2
+_FORM_SECONDS = 600.0
 _LEAST_FIT, _BETTER_THAN_NOISE = 0.4, 0.05  # a pace that fits less, or no better than noise's, cannot be told
 _MOST_SILENCE = 0.25  # of a window, to tell its pace
 
@@ -40,11 +43,14 @@ class Yardstick:
     floor_db: float  # of log-mel values
     flatness: float
     onsets: float  # per second
+    bar: float | None  # seconds, for a song that keeps one
+    beat: float  # how regularly its windows keep it
     modulation: Floats  # [bands] dB
     paces: tuple[tempo.Pace, ...]  # none when the windows are too short for one
     least_fit: float  # that tells a pace from noise's
     likeness: Likeness
     seconds: Floats  # of the training windows, as a classifier hears them
+    form: Form | None  # None where the training part is too short for any
 
     @property
     def window(self) -> int:
@@ -71,6 +77,7 @@ def yardstick(shortest_piece: int, training: Samples, held_out: Samples, rate: i
     apart = spread(training, window, min(_TRAINING_STRETCHES, max(1, len(training) // window)))  # do not overlap
     dbfs, floor_db = level(training), log_mel_floor(stretches, rate)
     noises = _noises(windows, rate, dbfs, seed)
+    bar = bar_seconds(training, rate)
     paces = tuple(tempo.pace(one, rate) for one in windows if window >= tempo.SHORTEST_SECONDS * rate)
     return Yardstick(
         rate=rate,
@@ -84,12 +91,22 @@ def yardstick(shortest_piece: int, training: Samples, held_out: Samples, rate: i
         floor_db=floor_db,
         flatness=float(np.median([spectral_flatness(one, rate) for one in windows])),
         onsets=float(np.mean([onset_rate(one, rate) for one in windows])),
+        bar=bar,
+        beat=float(np.median([beat(one, rate, bar) for one in windows])) if bar else math.nan,
         modulation=np.mean([modulation_spectrum(one, rate)[1] for one in windows], axis=0),
         paces=paces,
         least_fit=_least_fit(paces, [noise for several in noises.values() for noise in several], rate),
         likeness=likeness([stretch(one, rate, dbfs, floor_db) for one in stretches]),
         seconds=np.concatenate([second_by_second(one, rate, floor_db) for one in apart]),
+        form=_form(training, rate, dbfs, floor_db),
     )
+
+
+def _form(training: Samples, rate: int, dbfs: float, floor_db: float) -> Form | None:
+    """That of the training part, or of ten minutes in its middle."""
+    length = min(len(training), round(_FORM_SECONDS * rate))
+    middle = training[(len(training) - length) // 2 :][:length]
+    return form(moments(middle, rate, dbfs, floor_db)) if length >= SHORTEST_SECONDS * rate else None
 
 
 def spread(samples: Samples, length: int, at_most: int, step: float = 1.0) -> tuple[Samples, ...]:

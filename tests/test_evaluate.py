@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from matplotlib.image import imread
 
 from sonicrnn import evaluate
 from sonicrnn.audio import write_audio
@@ -104,6 +105,21 @@ def test_new_pieces_are_measured_and_written(generator: PlaybackGenerator, capsy
 def test_the_defaults_are_two_minutes_at_the_runs_temperature(generator: PlaybackGenerator) -> None:
     evaluate.main([str(generator.run.folder)])
     assert generator.asked == [(60.0, 0.8, (1, 2), None)]
+
+
+def test_long_pieces_have_their_form_drawn(
+    generator: PlaybackGenerator, longer_song: Samples, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = generator.run.folder
+    evaluate.main([str(folder), "--seconds", "5"])
+    assert "form over the minutes" not in capsys.readouterr().out
+    long = np.concatenate([longer_song, longer_song])
+    generator.song = Song(long, RATE, "tune", "0", [], 800, 0, split(len(long), (0.7, 0.15, 0.15)))
+    evaluate.main([str(folder), "--seconds", "125", "--count", "1"])
+    printed = capsys.readouterr().out
+    assert f"form over the minutes: {folder / 'form.png'}" in printed
+    assert "times the song's variety" in printed
+    assert imread(folder / "form.png").shape[1] > 600
 
 
 def test_given_files_are_measured(generator: PlaybackGenerator, tmp_path: Path, longer_song: Samples) -> None:

@@ -40,6 +40,7 @@ def every_picture() -> dict[str, Figure]:
         "frame": pictures.target_against_prediction(tone(0.1), 0.3 * tone(0.1)),
         "sequence": pictures.target_against_prediction(noise, 0.5 * noise),
         "similarity": pictures.self_similarity(noise @ noise.T, 0.5),
+        "similarities": pictures.self_similarities({"a": noise @ noise.T, "b": noise[:9] @ noise[:9].T}, 2.0, "dB"),
         "curve": pictures.curve_along(np.arange(9.0), np.arange(9.0), "per minute", marks=[4.0]),
     }
 

@@ -314,3 +314,24 @@ def test_a_row_without_a_scale_has_no_place() -> None:
     figure = next(figure for figure in FIGURES if figure.key == "spectrum")
     row = Row(figure, {"piece": 1.0}, references, math.nan, math.nan)
     assert math.isnan(row.place(1.0))
+
+
+def test_a_long_piece_has_a_form_beside_the_songs() -> None:
+    song = music(155, seed=1)
+    training, held_out, long = song[: 130 * RATE], song[130 * RATE :], music(125, seed=4)
+    stuck = np.tile(long[: 4 * RATE], 31)
+    scores = evaluate({"long": long, "stuck": stuck}, training, held_out, RATE, ear=None)
+    variety, drift = scores.row("variety"), scores.row("drift")
+    assert 0.8 < variety.pieces["long"] < 1.2
+    assert variety.pieces["stuck"] < 0.6
+    assert (variety.low, variety.high) == (1.0, 1.0)
+    assert 0.9 < drift.low == drift.high < 1.2
+    assert math.isnan(variety.references[HELD_OUT])
+    said = {name: " | ".join(one.text for one in scores.verdicts[name]) for name in scores.verdicts}
+    assert "moves over the minutes and does not drift" in said["long"]
+    assert "stands still over the minutes" in said["stuck"]
+
+
+def test_short_pieces_have_no_form(case: Case) -> None:
+    assert "variety" not in {row.figure.key for row in case.scores.rows}
+    assert "over the minutes" not in case.text("real")
