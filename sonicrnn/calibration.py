@@ -69,7 +69,7 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
     rows = [trial.row() for trial in tried]
     level = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
-    looks = portrait(song.part("training"), song.sample_rate)
+    looks = portrait(song.part("training"), song.part("validation"), song.sample_rate)
     return Calibration(best.temperature, gain, level, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks)
 
 

@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--count", type=int, default=1, help="pieces")
     parser.add_argument(
-        "--takes", type=int, help="of each 20 s, of which the one most like the song is kept (default: the run's)"
+        "--takes", type=int, help="of each minute, of which the one most like the song is kept (default: the run's)"
     )
     parser.add_argument(
         "--prime", default="validation", help="training, validation, test or an audio file (default: validation)"

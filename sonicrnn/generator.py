@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -19,13 +20,13 @@ from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
 from sonicrnn.models import SongModel
-from sonicrnn.portrait import Portrait
+from sonicrnn.portrait import Portrait, known
 from sonicrnn.recall import Recall
 from sonicrnn.run import Run
 from sonicrnn.song import Song, open_song
 from sonicrnn.sounding import limited
 from sonicrnn.stream import State, Stream
-from sonicrnn.takes import sections
+from sonicrnn.takes import SECTION_SECONDS, Unlike, sections
 
 KEPT_PRIMES = 16  # in a run folder, so that it generates without the song
 BLOCK_SECONDS = 5.0  # of audio made at once: what a piece of any length needs in memory
@@ -115,6 +116,18 @@ class Generator:
         """What it runs."""
         return Stream(self.free_run, self.calibration.gain, self.calibration.level)
 
+    @cached_property
+    def unlike(self) -> Unlike | None:
+        """How unlike the song some audio is, see `portrait`; None while that is not known.
+
+        What is copied can be told where the song's samples are at hand, as they are to a recall.
+        """
+        looks, rate, recall = self.calibration.portrait, self.encoding.sample_rate, self.free_run.recall
+        if looks is None:
+            return None
+        copied = known(looks, recall.passages(), rate) if recall else lambda samples: 0.0
+        return lambda samples: looks.unlike(samples, rate, copied(samples))
+
     def generate(
         self,
         primes: np.ndarray,
@@ -145,7 +158,8 @@ class Generator:
     ) -> Iterator[np.ndarray]:
         """The same pieces in blocks as they are made, [pieces, some samples] each.
 
-        All blocks are of one length and the last is cut, so that a short piece is the beginning of a long one.
+        All blocks are of one length and the last is cut, so that a short piece is the beginning of a long one; of more
+        takes than one that holds for pieces of a minute and more.
 
         Raises UserError for a prime under one frame, and for more takes than one of a model that is still in training.
         """
@@ -157,12 +171,12 @@ class Generator:
         temperatures = np.broadcast_to(self.temperature if temperature is None else temperature, [len(primes)])
         temperatures = tf.constant(temperatures, tf.float32)
         state = graphs.begin(graphs.hear(tf.constant(primes)), temperatures, tf.constant(seeds, tf.int32))
-        portrait, made = self.calibration.portrait, 0
-        if takes and takes > 1 and not portrait:
+        if takes and takes > 1 and not self.calibration.portrait:
             raise UserError("takes are chosen by what the song is like, which is told at the end of a training: take 1")
-        takes = takes or self.takes
-        if takes > 1 and portrait and self.free_run.model.head.noise_size:
-            blocks = sections(graphs, state, temperatures, count, takes, portrait)
+        takes, made = takes or self.takes, 0
+        if takes > 1 and self.unlike and self.free_run.model.head.noise_size:
+            longest = math.ceil(min(seconds, SECTION_SECONDS) / block_seconds)
+            blocks = sections(graphs, state, temperatures, count, longest, takes, self.unlike)
         else:
             blocks = _blocks(graphs, state, temperatures, count)
         for block in blocks:

@@ -133,6 +133,40 @@ def nearest(pieces: Sequence[Pictured], song: Samples, rate: int, floor_db: floa
     ]
 
 
+class Known:
+    """Passages of a song that are looked through again and again: 240 kB a second are kept of them.
+
+    Args:
+        passages: mono samples [n] each.
+        floor_db: of the log-mel values, as that of what is looked for.
+        threshold: the likeness from which on a stretch is copied.
+    """
+
+    def __init__(self, passages: Sequence[Samples], rate: int, floor_db: float, threshold: float):
+        self.rate, self.floor_db, self.threshold = rate, floor_db, threshold
+        blurred = [_blurred(passage, rate, floor_db) for passage in passages]
+        found = [_flattened(pictures) for rows in blurred if len(pictures := _pictures(rows, _rows(rate)))]
+        self._flat = np.concatenate([flat for flat, _ in found]) if found else np.zeros((1, 1), np.float32)
+        self._lengths = np.concatenate([lengths for _, lengths in found]) if found else np.ones(1, np.float32)
+
+    def copied(self, samples: Samples) -> float:
+        """Which share of a piece, 0..1, is copied from these passages, 2 s or more at a time."""
+        sought = pictured(samples, self.rate, self.floor_db)
+        if sought.pictures.shape[1] != self._flat.shape[1]:
+            return 0.0  # the passages are shorter than a stretch
+        likeness = np.max(sought.pictures @ self._flat.T / self._lengths, axis=1)
+        starts = np.flatnonzero(likeness >= self.threshold) * sought.step_seconds
+        return min(1.0, _covered(list(map(float, starts))) * self.rate / len(samples))
+
+
+def _flattened(pictures: Pictures) -> tuple[Pictures, Pictures]:
+    """[places, bands, rows] -> [places, bands · rows] and the length of each."""
+    # What is sought has bands of mean 0, so that these need not be freed of theirs for the product.
+    energy = pictures.shape[2] * pictures.var(axis=2).sum(axis=1)
+    flat = pictures.reshape(len(pictures), -1)
+    return flat, _lengths(energy, flat.shape[1])
+
+
 def _song_blocks(song: Samples, rate: int, floor_db: float) -> Iterator[tuple[int, Pictures]]:
     """Yield (number of the first row, blurred rows) of blocks that overlap by a stretch, so that none is cut in two."""
     hop = frame_and_hop(rate)[1]
@@ -145,10 +179,8 @@ def _correlations(sought: Pictures, pictures: Pictures) -> Pictures:
     """Likeness of each sought picture with the one at each place of the song, [stretches, places]; −1 for no places."""
     if not len(pictures):
         return np.full((len(sought), 1), -1.0, np.float32)
-    # The sought pictures' bands have mean 0, so the song's need not be freed of theirs for the product.
-    energy = pictures.shape[2] * pictures.var(axis=2).sum(axis=1)  # [places]
-    flat = pictures.reshape(len(pictures), -1)
-    return np.asarray(sought @ flat.T / _lengths(energy, flat.shape[1]), np.float32)
+    flat, lengths = _flattened(pictures)
+    return np.asarray(sought @ flat.T / lengths, np.float32)
 
 
 def copy_threshold(ordinary: Sequence[Nearest]) -> float:

@@ -1,23 +1,27 @@
-"""What a song is like in a few numbers, and how far a stretch of sound is from it. numpy and scipy alone."""
+"""What a song is like in a few numbers, and how far a piece of sound is from it. numpy and scipy alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from sonicrnn import originality
+from sonicrnn.distances import at_level, log_mel_floor
 from sonicrnn.levels import Samples, level, level_trend
 from sonicrnn.rhythm import onset_rate, pulsation_rate
 from sonicrnn.spectrum import spectral_flatness
 
 WINDOW_SECONDS = 60.0
 WINDOWS = 12  # of the song, spread over it
-MOST_SECONDS = 600.0  # of the song, in which its pulsation is looked for
-# What a stretch may differ by and still be as the song is: real audio of the song does, too.
-LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.0, 3.0, 1.25, 1.3, 1.08
+USUAL_SHARE = 0.2  # of the windows, from which a pulsation is one of the song's
+# What a piece may differ by and still be as the song is: real audio of the song does, too.
+LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.2, 1.08
+COPIED_SHARE = 0.05
 MOST = 3.0  # that one figure counts, in units of what it may differ by
+MOST_GAIN_DB = 40.0  # a copy is one at any level
 _LEAST_FLATNESS = 1e-9
 
 
@@ -30,54 +34,91 @@ class Portrait:
         trend: how steep minutes of the song are, dB a minute, at their 90th percentile.
         flatness: spectral flatness, the median over minutes of the song.
         onsets: note starts per second, the mean over minutes of the song.
-        pulsation: per minute, of the song as a whole; 0 for none.
+        pulsations: per minute, that a good part of the minutes of the song have: a bar's and a beat's, or those of
+            two sections. None for a song without any.
+        floor_db: of log-mel values, as of `distances.log_mel_floor`.
+        copied: the likeness from which on two seconds are copied, see `originality`.
     """
 
     level: float
     trend: float
     flatness: float
     onsets: float
-    pulsation: float
+    pulsations: Sequence[float]
+    floor_db: float
+    copied: float
 
-    def unlike(self, samples: Samples, last: int, rate: int) -> float:
-        """How unlike the song a stretch of a piece is, 0 for nothing to complain of.
+    def unlike(self, samples: Samples, rate: int, copied: float = 0.0) -> float:
+        """How unlike the song some audio is, 0 for nothing to complain of.
 
         Args:
-            samples: mono [n], full scale ±1.0; what was heard lately, up to the end of the stretch.
-            last: how many samples of that are the stretch itself.
+            samples: mono [n], full scale ±1.0; a minute of them tells all.
+            copied: which share of them is copied, 0..1.
         """
-        stretch = samples[len(samples) - last :]
-        flatness = max(_LEAST_FLATNESS, spectral_flatness(stretch, rate))
+        flatness = max(_LEAST_FLATNESS, spectral_flatness(samples, rate))
         complaints = [
-            _beyond(level(stretch) - self.level, LEVEL_DB),
+            _beyond(copied, COPIED_SHARE),
+            _beyond(level(samples) - self.level, LEVEL_DB),
             _beyond(math.log(flatness / self.flatness), math.log(FLATNESS_FACTOR)),
         ]
         if self.onsets:
-            starts = onset_rate(stretch, rate) or 1.0 / len(stretch)
+            starts = onset_rate(samples, rate) or 1.0 / len(samples)
             complaints.append(_beyond(math.log(starts / self.onsets), math.log(ONSET_FACTOR)))
         if len(samples) >= WINDOW_SECONDS / 2 * rate:
             complaints.append(_beyond(level_trend(samples, rate), max(TREND_DB, self.trend)))
-        if self.pulsation:
+        if self.pulsations:
             found = pulsation_rate(samples, rate)
-            off = math.log(found / self.pulsation) if found else math.inf
+            off = min(abs(math.log(found / own)) for own in self.pulsations) if found else math.inf
             complaints.append(_beyond(off, math.log(PULSATION_FACTOR)))
         return sum(complaints)
 
 
-def portrait(samples: Samples, rate: int) -> Portrait:
-    """Of a song, or of its training part: mono [n], full scale ±1.0, mapped from the disk or not."""
+def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
+    """Of a song, or of its training part: mono [n], full scale ±1.0, mapped from the disk or not.
+
+    `other` is real audio of the song that is no part of it: what it seems to copy is no copy.
+    """
     length = min(len(samples), round(WINDOW_SECONDS * rate))
     starts = np.unique(np.linspace(0, len(samples) - length, WINDOWS).astype(int))
     windows: Sequence[Samples] = [samples[start : start + length] for start in starts]
-    whole = min(len(samples), round(MOST_SECONDS * rate))
-    middle = (len(samples) - whole) // 2
+    dbfs, floor_db = level(np.concatenate(windows)), log_mel_floor(windows, rate)
     return Portrait(
-        level=level(np.concatenate(windows)),
+        level=dbfs,
         trend=float(np.quantile([abs(level_trend(window, rate)) for window in windows], 0.9)),
         flatness=max(_LEAST_FLATNESS, float(np.median([spectral_flatness(window, rate) for window in windows]))),
         onsets=float(np.mean([onset_rate(window, rate) for window in windows])),
-        pulsation=pulsation_rate(samples[middle : middle + whole], rate),
+        pulsations=_usual([pulsation_rate(window, rate) for window in windows]),
+        floor_db=floor_db,
+        copied=_copy_threshold(samples, at_level(other[:length], dbfs, MOST_GAIN_DB), rate, floor_db),
     )
+
+
+def _copy_threshold(samples: Samples, other: Samples, rate: int, floor_db: float) -> float:
+    if len(other) < 2 * originality.STRETCH_SECONDS * rate:
+        return originality.LEAST_COPY
+    real = originality.pictured(other, rate, floor_db)
+    return originality.copy_threshold(originality.nearest([real], samples, rate, floor_db)[0])
+
+
+def known(of: Portrait, passages: Sequence[Samples], rate: int) -> Callable[[Samples], float]:
+    """A function that tells which share of a stretch of sound is copied from the song's passages."""
+    search = originality.Known(
+        [at_level(one, of.level, MOST_GAIN_DB) for one in passages], rate, of.floor_db, of.copied
+    )
+    return lambda samples: search.copied(at_level(samples, of.level, MOST_GAIN_DB))
+
+
+def _usual(rates: Sequence[float]) -> list[float]:
+    """Of pulsation rates those that a good part of all have, the most frequent first, one for each kind."""
+    left, usual = np.array([rate for rate in rates if rate]), []
+    while len(left):
+        alike = np.abs(np.log(left[:, None] / left)) <= math.log(PULSATION_FACTOR)
+        most = alike[alike.sum(1).argmax()]
+        if most.sum() < USUAL_SHARE * len(rates):
+            break
+        usual.append(float(np.median(left[most])))
+        left = left[~most]
+    return usual
 
 
 def _beyond(value: float, allowed: float) -> float:

@@ -4,11 +4,12 @@ A drawn frame is a guess at a hundred figures at once, and no two of them quite 
 frame of the song takes its place, both as what is heard and as the next input, and the free run always stands where a
 training frame stood. It is unit selection with a mixture density network as the target cost (Capes et al., "Siri
 On-Device Deep Learning-Guided Unit Selection Text-to-Speech System", 2017), with units of a single frame. Which frame
-that is, four things say:
+that is, five things say:
 
 - the draw: it is the nearest,
 - time: what the song did before it is like what was heard in the last seconds, so that beats stay in step (as in the
   dynamics of Schödl et al., "Video Textures", 2000),
+- meter: where the song keeps one beat throughout, it goes on in step (`meter.py`),
 - balance: what was heard too much of lately is made up for, so that the piece does not stay in a corner of the song,
 - novelty: the song's own order is followed for moments only, is not gone back to at once, and passages that were heard
   lately stand back, so that neither the song nor the piece itself is repeated.
@@ -31,6 +32,7 @@ from sonicrnn import frames
 from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
+from sonicrnn.meter import BEATS, bar_seconds
 
 HELPS_LONELY = 0.5  # share of its neighbours' distance that a frame seems nearer by
 NEIGHBOURS = 32
@@ -40,6 +42,9 @@ KEEPS_TIME = 2.0  # how much what came before a frame counts, against how near i
 TIME_SECONDS = 2.0  # of what was heard last, that count most
 MOTION_DIMENSIONS = 16  # in which the song moves most: what came before is compared in these
 MOTION_SECONDS = 0.128  # between the frames whose difference is a movement
+
+KEEPS_METER = 1.0  # a frame from another place of the beat seems farther by this share of the nearest one's distance
+METER_SECONDS = 0.08  # from which it is another place
 
 BALANCES = 3.0  # share of what the mean of what was heard lies off the song's, that the next draw makes up for
 BALANCE_SECONDS = 10.0  # over which that mean is taken
@@ -59,8 +64,8 @@ DRIFT_SECONDS = 2.0  # over which the offset of what is heard is told
 MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
 BARRED = 1e6  # more than any distance; where all are barred, the nearest is still told
-PLACES, ARRAYS = ("units", "motion"), ("rows", "first")
-NUMBERS = ("scale", "frame_length", "sample_rate")
+PLACES, ARRAYS = ("units", "motion"), ("rows", "first", "place")
+NUMBERS = ("scale", "frame_length", "sample_rate", "beat")
 
 
 class State(NamedTuple):
@@ -72,6 +77,7 @@ class State(NamedTuple):
     stale: [pieces, unit], how lately the song's thread that leads to the unit was followed, likewise.
     unlike: [pieces, unit], how far what the song did before the unit is from what was heard, times `KEEPS_TIME`.
     off: [pieces, dimension], how far the mean of what was heard lately lies off the song's.
+    place: [pieces], in the beat, seconds; of the next frame, once there was a first one.
     """
 
     last: tf.Tensor
@@ -80,6 +86,7 @@ class State(NamedTuple):
     stale: tf.Tensor
     unlike: tf.Tensor
     off: tf.Tensor
+    place: tf.Tensor
 
 
 class Places:
@@ -128,6 +135,8 @@ class Recall(tf.Module):
         scale: of the samples, full scale 1.
         frame_length: samples of a unit.
         sample_rate: Hz.
+        place: [unit], where in the beat each unit begins, seconds.
+        beat: seconds; 0 for a song that keeps none.
     """
 
     def __init__(
@@ -139,8 +148,11 @@ class Recall(tf.Module):
         scale: float,
         frame_length: int,
         sample_rate: int,
+        place: np.ndarray,
+        beat: float,
     ):
         super().__init__()
+        self.place, self.beat = tf.constant(place, tf.float32), beat
         self.units, self.motion = units, motion
         self.rows, self.first = tf.constant(rows, tf.int16), tf.constant(first, tf.int32)
         self.scale, self.frame_length, self.sample_rate = scale, frame_length, sample_rate
@@ -167,10 +179,9 @@ class Recall(tf.Module):
 
     def begin(self, pieces: tf.Tensor) -> State:
         """Nothing was heard yet."""
-        none = tf.zeros([pieces, self.count])
-        return State(
-            tf.fill([pieces], -1), tf.zeros([pieces], tf.int32), none, none, none, tf.zeros([pieces, self.dimension])
-        )
+        nothing, none = tf.zeros([pieces]), tf.zeros([pieces, self.count])
+        off = tf.zeros([pieces, self.dimension])
+        return State(tf.fill([pieces], -1), tf.zeros([pieces], tf.int32), none, none, none, off, nothing)
 
     def choose(self, drawn: tf.Tensor, state: State, uniform: tf.Tensor) -> tuple[tf.Tensor, State]:
         """The unit for each draw.
@@ -185,6 +196,8 @@ class Recall(tf.Module):
         """
         far = self.units.distances(drawn - BALANCES * state.off) + state.unlike
         scale = tf.maximum(tf.reduce_min(far, 1), LEAST_DISTANCE * self.dimension)
+        if self.beat:
+            far += (KEEPS_METER * scale)[:, None] * self._off_the_beat(state)
         stands_back = far + (AVOIDS_HEARD * scale)[:, None] * state.heard
         stands_back += tf.where(state.stale > 0.5, BARRED, 0.0)
         other = tf.argmin(stands_back, 1, tf.int32)
@@ -195,6 +208,12 @@ class Recall(tf.Module):
         follows = may & (near <= tf.gather(stands_back, other, batch_dims=1))
         unit = tf.where(follows, following, other)
         return self.units.of(unit), self._after(unit, follows, state, uniform)
+
+    def _off_the_beat(self, state: State) -> tf.Tensor:
+        """[pieces, unit], 0 for units from where the beat has come to, up to 1 for those from elsewhere in it."""
+        off = tf.math.floormod(self.place - state.place[:, None] + self.beat / 2, self.beat) - self.beat / 2
+        other = 1 - tf.exp(-tf.square(off / METER_SECONDS))
+        return tf.where((state.last < 0)[:, None], 0.0, other)
 
     def _after(self, unit: tf.Tensor, follows: tf.Tensor, state: State, uniform: tf.Tensor) -> State:
         """The state once `unit` [pieces] was heard, which `follows` [pieces] the last or not."""
@@ -213,8 +232,15 @@ class Recall(tf.Module):
             heard=tf.maximum(heard, tf.gather(self._around, away)),
             stale=tf.roll(tf.maximum(stale, tf.gather(self._thread, away)), 1, 1),
             unlike=tf.roll((1 - share) * state.unlike + unlike, 1, 1),
+            place=self._next_place(unit, state),
             off=state.off + self._share_of(BALANCE_SECONDS) * (self.units.of(unit) - self.mean - state.off),
         )
+
+    def _next_place(self, unit: tf.Tensor, state: State) -> tf.Tensor:
+        if not self.beat:
+            return state.place
+        here = tf.where(state.last < 0, tf.gather(self.place, unit), state.place)
+        return tf.math.floormod(here + self.step_seconds, self.beat)
 
     def _share_of(self, seconds: float) -> float:
         """What one step counts in a mean over the last seconds."""
@@ -274,6 +300,11 @@ class Recall(tf.Module):
         before = tf.pad(total, [[0, 0], [window, 0]])[:, :time]
         return (total - before) / tf.cast(tf.minimum(tf.range(time) + 1, window), tf.float32)
 
+    def passages(self) -> list[np.ndarray]:
+        """The samples that it has of the song, passage by passage, [n] each at full scale 1."""
+        starts = self.first.numpy()[np.flatnonzero(self.begins.numpy())]
+        return [self.scale * rows.ravel().astype(np.float32) for rows in np.split(self.rows.numpy(), starts[1:])]
+
     def save(self, file: Path) -> None:
         """Write what `load` reads."""
         arrays = {name: getattr(self, name).numpy() for name in ARRAYS}
@@ -289,9 +320,9 @@ class Recall(tf.Module):
         try:
             with np.load(file, allow_pickle=False) as stored:
                 units, motion = (Places(stored[name], stored[f"{name}_lonely"]) for name in PLACES)
-                rows, first = (stored[name] for name in ARRAYS)
-                scale, frame_length, sample_rate = (stored[name].item() for name in NUMBERS)
-                return cls(units, motion, rows, first, scale, frame_length, sample_rate)
+                rows, first, place = (stored[name] for name in ARRAYS)
+                scale, frame_length, sample_rate, beat = (stored[name].item() for name in NUMBERS)
+                return cls(units, motion, rows, first, scale, frame_length, sample_rate, place, beat)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{file} cannot be read ({error}): train the run again with --fresh") from None
 
@@ -320,6 +351,8 @@ def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Re
         passage[: len(known)] = known
     scale = max(1.0, float(np.abs(samples).max())) / np.iinfo(np.int16).max
     first = (np.arange(len(starts))[:, None] * across + np.arange(length)).ravel()
+    beat = (bar_seconds(part, encoding.sample_rate) or 0.0) / BEATS
+    seconds = step_seconds * (starts[:, None] + np.arange(length)).ravel()
     return Recall(
         Places(units, loneliness(units)),
         motion(units, step_seconds),
@@ -328,6 +361,8 @@ def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Re
         scale,
         size,
         encoding.sample_rate,
+        seconds % beat if beat else np.zeros(len(seconds)),
+        beat,
     )
 
 

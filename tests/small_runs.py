@@ -43,7 +43,7 @@ def make_run(folder: Path, song: npt.NDArray[np.float32], tree: dict[str, Any]) 
     write_text(run.config, dump_settings(settings))
     model.save(run.model)
     encoding.save(folder)
-    looks = portrait(song, RATE)
+    looks = portrait(song[: len(song) // 2], song[len(song) // 2 :], RATE)
     Calibration(temperature=0.7, gain=0.9, level=-12.0, portrait=looks).save(run.calibration)
     np.save(run.primes, np.stack([song[start : start + PRIME_SAMPLES] for start in (0, 20_000)]))
     if settings.frames.recall:

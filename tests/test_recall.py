@@ -47,11 +47,21 @@ def nearest_only(monkeypatch: Any) -> None:
     monkeypatch.setattr(recall, "BALANCES", 0.0)
 
 
-def of_units(units: Samples, begins: tuple[int, ...] = (0,), lonely: Samples | None = None) -> Recall:
+def of_units(
+    units: Samples, begins: tuple[int, ...] = (0,), lonely: Samples | None = None, beat: float = 0.0
+) -> Recall:
     places = Places(units, np.zeros(len(units)) if lonely is None else lonely)
     first = np.arange(len(units)) + np.cumsum(np.isin(np.arange(len(units)), begins))
     rows = np.zeros([first[-1] + 1, HOP], np.int16)
-    return Recall(places, motion(units, STEP_SECONDS), rows, first, 1.0, HOP, round(HOP / STEP_SECONDS))
+    return recall_of(places, rows, first, 1.0, HOP, round(HOP / STEP_SECONDS), beat)
+
+
+def recall_of(
+    places: Places, rows: Samples, first: Samples, scale: float, frame_length: int, rate: int, beat: float = 0.0
+) -> Recall:
+    """With the place of each unit in a beat of some seconds, if there is one."""
+    place = STEP_SECONDS * np.arange(len(first)) % (beat or 1.0)
+    return Recall(places, motion(places.points, STEP_SECONDS), rows, first, scale, frame_length, rate, place, beat)
 
 
 def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
@@ -61,6 +71,21 @@ def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
         _, state = choose(tf.constant(draw[None]), state, tf.constant([uniform]))
         chosen.append(int(state.last[0]))
     return chosen
+
+
+@pytest.mark.parametrize("beat", [0.0, 1.3])
+def test_the_beat_goes_on_where_the_song_keeps_one(units: Samples, beat: float) -> None:
+    """Whatever is drawn, and however often passages change: each unit begins where the beat has come to."""
+    made = of_units(units, beat=beat)
+    drawn = np.random.default_rng(3).standard_normal([120, 12]).astype(np.float32)
+    chosen = np.array(walk(made, drawn))
+    assert np.sum(np.diff(chosen) != 1) > 10
+    off = (STEP_SECONDS * (chosen - chosen[0] - np.arange(120)) + 0.65) % 1.3 - 0.65
+    in_step = np.mean(np.abs(off) < 0.06)
+    if beat:
+        assert in_step > 0.9
+    else:
+        assert in_step < 0.4
 
 
 @pytest.mark.usefixtures("nearest_only")
@@ -231,7 +256,7 @@ def test_one_passage_is_faded_into_the_other(units: Samples) -> None:
     rows = (np.repeat([100, 300], [201, 203])[:, None] * wave).astype(np.int16)  # its second half is louder
     first = np.concatenate([np.arange(198), np.arange(201, 401)])
     places = Places(units[:398], np.zeros(398))
-    made = Recall(places, motion(units[:398], STEP_SECONDS), rows, first, 0.01, 4 * HOP, round(HOP / STEP_SECONDS))
+    made = recall_of(places, rows, first, 0.01, 4 * HOP, round(HOP / STEP_SECONDS))
     order = np.concatenate([np.arange(100, 120), np.arange(300, 320)])
     heard = np.tile(wave, 43) * made.sound(tf.constant(units[order])[None])[0].numpy()
     reach = made.reach * HOP
@@ -247,7 +272,7 @@ def test_where_passages_that_do_not_fit_meet_the_power_is_kept(units: Samples) -
     random = np.random.default_rng(7)
     rows = (3000 * random.standard_normal([403, 64])).astype(np.int16)
     places = Places(units, np.zeros(400))
-    made = Recall(places, motion(units, STEP_SECONDS), rows, np.arange(400), 1e-4, 256, round(64 / STEP_SECONDS))
+    made = recall_of(places, rows, np.arange(400), 1e-4, 256, round(64 / STEP_SECONDS))
     order = (np.arange(300) % 15 + 37 * (np.arange(300) // 15) % 380).astype(int)
     heard = made.sound(tf.constant(units[order])[None])[0].numpy()[: 300 * 64].reshape(20, 15, 64)[1:-1]
     power = np.square(heard).mean((0, 2)) / 0.3**2  # from one meeting to the next
@@ -269,7 +294,7 @@ def test_an_offset_that_comes_and_goes_with_the_passages_is_taken_off(units: Sam
     time = np.arange(401 * HOP).reshape(401, HOP)
     sound = 1000 * np.sin(2 * np.pi * time / HOP)
     rows = (sound + np.repeat([-4000, 6000], [200, 201])[:, None]).astype(np.int16)
-    made = Recall(Places(units, np.zeros(400)), motion(units, STEP_SECONDS), rows, np.arange(400), 1e-4, HOP, 320)
+    made = recall_of(Places(units, np.zeros(400)), rows, np.arange(400), 1e-4, HOP, 320)
     order = np.concatenate([np.arange(start, start + 50) for start in (10, 220, 70, 280, 130, 340)])
     heard = made.sound(tf.constant(units[order])[None])[0].numpy()
     assert abs(heard[100 * HOP :].mean()) < 0.01
@@ -289,6 +314,9 @@ def test_a_long_part_is_kept_by_passages_from_its_begin_to_its_end(
     assert list(np.diff(starts)) == [100] * (len(starts) - 1)
     np.testing.assert_array_equal(made.units.points[:100], rows[:100])
     np.testing.assert_array_equal(made.units.points[-100:], rows[-100:])
+    passages = made.passages()
+    assert len(passages) == len(starts)
+    np.testing.assert_allclose(passages[0][: 90 * 128], music[: 90 * 128], atol=1e-4)
     heard = made.sound(tf.constant(rows[None, -100:]))[0]
     expected = music[(len(rows) - 100) * 128 :][: len(heard)]
     np.testing.assert_allclose(heard[100:-2000], expected[100:-2000], atol=0.01)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sonicrnn import takes
 from sonicrnn.config import FrameSettings, ModelSettings
 from sonicrnn.encoding import fit_encoding
 from sonicrnn.errors import UserError
@@ -28,12 +27,12 @@ class Wanted(Portrait):
     """A song that wants each section louder than the last one was, and remembers what it was asked."""
 
     def __init__(self) -> None:
-        super().__init__(0.0, 0.0, 1.0, 0.0, 0.0)
+        super().__init__(0.0, 0.0, 1.0, 0.0, [], -80.0, 0.9)
         object.__setattr__(self, "asked", [])
 
-    def unlike(self, samples: Samples, last: int, rate: int) -> float:
+    def unlike(self, samples: Samples, rate: int, copied: float = 0.0) -> float:
         self.asked.append(samples)  # type: ignore[attr-defined]
-        return -float(np.square(samples[-last:]).mean())
+        return -float(np.square(samples).mean())
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +78,24 @@ def test_the_first_take_is_the_piece_without_takes(generator: Generator, choosin
 
 
 def test_every_section_goes_on_from_the_best_of_the_one_before(
-    choosing: Generator, primes: Samples, monkeypatch: Any
+    generator: Generator, choosing: Generator, primes: Samples, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(takes, "SECTION_BLOCKS", 1)
-    monkeypatch.setattr(takes, "WINDOW_SECONDS", 1.2)
+    monkeypatch.setattr("sonicrnn.generator.SECTION_SECONDS", 0.5)
     made = np.concatenate(list(choosing.stream(primes[:1], 3.0, 1.0, [7], 2, block_seconds=0.5)), 1)[0]
     section, sections = RATE // 2, math.ceil(3.0 / 0.5)
     assert len(asked(choosing)) == 2 * sections
+    chosen = 0
     for index in range(sections):
         pair = asked(choosing)[2 * index : 2 * index + 2]
-        heard = min(round(1.2 * RATE), (index + 1) * section)
-        assert {len(one) for one in pair} == {heard}
-        before = made[(index + 1) * section - heard : index * section]
-        for one in pair:
-            np.testing.assert_array_equal(one[:-section], before)  # the same past, whatever the take
-        best = max(pair, key=lambda one: float(np.square(one[-section:]).mean()))
-        np.testing.assert_array_equal(made[index * section : (index + 1) * section], best[-section:])
+        assert {len(one) for one in pair} == {section}
+        best = max(pair, key=lambda one: float(np.square(one).mean()))
+        np.testing.assert_array_equal(made[index * section : (index + 1) * section], best)
+        chosen += best is pair[1]
+    assert 0 < chosen < sections
+    # The first take goes on with the piece's own seed from where the best take left off.
+    alone = generator.generate(primes[:1], 3.0, 1.0, [7])[0]
+    same = [np.array_equal(alone[at : at + section], made[at : at + section]) for at in range(0, 3 * RATE, section)]
+    assert not all(same)
 
 
 def test_pieces_choose_for_themselves(choosing: Generator, primes: Samples) -> None:
@@ -104,7 +105,10 @@ def test_pieces_choose_for_themselves(choosing: Generator, primes: Samples) -> N
         np.testing.assert_allclose(together[index], alone[0], atol=1e-5)
 
 
-def test_a_short_piece_is_the_beginning_of_a_long_one(choosing: Generator, primes: Samples) -> None:
+def test_a_piece_of_more_than_a_section_begins_as_a_longer_one(
+    choosing: Generator, primes: Samples, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("sonicrnn.generator.SECTION_SECONDS", 0.2)
     short, long = (choosing.generate(primes[:1], seconds, 1.0, [9], takes=2) for seconds in (0.3, 1.0))
     np.testing.assert_array_equal(short[0], long[0, : round(0.3 * RATE)])
 
