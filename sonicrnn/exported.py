@@ -268,7 +268,7 @@ def _hold_in_variables(owner: Any) -> None:
     for name, value in vars(owner).items() if hasattr(owner, "__dict__") else ():
         if isinstance(value, tf.Tensor):
             setattr(owner, name, tf.Variable(value, trainable=False))
-        elif type(value).__module__ == type(owner).__module__:
+        elif type(value).__module__.startswith("sonicrnn."):
             _hold_in_variables(value)
 
 

@@ -125,7 +125,7 @@ class Generator:
         looks, rate, recall = self.calibration.portrait, self.encoding.sample_rate, self.free_run.recall
         if looks is None:
             return None
-        copied = known(looks, recall.passages(), rate) if recall else lambda samples: 0.0
+        copied = known(looks, recall.passages.cuts(), rate) if recall else lambda samples: 0.0
         return lambda samples: looks.unlike(samples, rate, copied(samples))
 
     def generate(

@@ -14,13 +14,11 @@ that is, five things say:
 - novelty: the song's own order is followed for moments only, is not gone back to at once, and passages that were heard
   lately stand back, so that neither the song nor the piece itself is repeated.
 
-What is heard are the samples of those frames, overlapped and added. Where one passage gives way to another they are
-cross-faded; phases found anew for their magnitudes, even by 64 Griffin-Lim steps, fit these worse.
+What is heard are the samples of those frames (`passages`).
 """
 
 from __future__ import annotations
 
-import math
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -33,15 +31,13 @@ from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
 from sonicrnn.meter import BEATS, bar_seconds
+from sonicrnn.passages import Passages
+from sonicrnn.places import Places, loneliness, motion
 
-HELPS_LONELY = 0.5  # share of its neighbours' distance that a frame seems nearer by
-NEIGHBOURS = 32
 LEAST_DISTANCE = 0.3  # of each figure, for the shares of it below: a model may draw the song's very frames
 
 KEEPS_TIME = 2.0  # how much what came before a frame counts, against how near it is to the draw
 TIME_SECONDS = 2.0  # of what was heard last, that count most
-MOTION_DIMENSIONS = 16  # in which the song moves most: what came before is compared in these
-MOTION_SECONDS = 0.128  # between the frames whose difference is a movement
 
 KEEPS_METER = 1.0  # a frame from another place of the beat seems farther by this share of the nearest one's distance
 METER_SECONDS = 0.08  # from which it is another place
@@ -58,14 +54,10 @@ AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of
 HEARD_SECONDS = 4.0  # how far around a frame its passage counts as heard with it
 FORGET_SECONDS = 60.0  # after which it is as good as new
 
-FADE_SECONDS = 0.15  # either way from where a passage gives way to another
-MOST_LOST, LEAST_POWER = 4.0, 1e-9  # of a frame's power, that is made up for where passages meet; that still counts
-DRIFT_SECONDS = 2.0  # over which the offset of what is heard is told
 MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
 BARRED = 1e6  # more than any distance; where all are barred, the nearest is still told
-PLACES, ARRAYS = ("units", "motion"), ("rows", "first", "place")
-NUMBERS = ("scale", "frame_length", "sample_rate", "beat")
+PLACES, ARRAYS, NUMBERS = ("units", "motion"), ("rows", "first"), ("scale", "frame_length", "sample_rate")
 
 
 class State(NamedTuple):
@@ -89,93 +81,28 @@ class State(NamedTuple):
     place: tf.Tensor
 
 
-class Places:
-    """Where units lie: points [unit, dimension] float32, and how lonely each is, [unit], as of `loneliness`."""
-
-    def __init__(self, points: np.ndarray, lonely: np.ndarray):
-        self.points, self.lonely = np.asarray(points, np.float32), np.asarray(lonely, np.float32)
-        squares = np.square(self.points).sum(1)
-        self._points = tf.constant(self.points)
-        # One product gives the whole of a squared distance: of [wanted, its square, 1] and these.
-        self._near = tf.constant(_factors(self.points, squares))
-        self._helped = tf.constant(_factors(self.points, squares - HELPS_LONELY * self.lonely))
-
-    def of(self, unit: tf.Tensor) -> tf.Tensor:
-        """Their points."""
-        return tf.gather(self._points, unit)
-
-    def nearest(self, wanted: tf.Tensor) -> tf.Tensor:
-        """[some, dimension] -> [some] int32, the unit that lies nearest."""
-        return tf.argmin(tf.linalg.matmul(_with_square(wanted), self._near), 1, tf.int32)
-
-    def distances(self, wanted: tf.Tensor, weight: float = 1.0) -> tf.Tensor:
-        """[some, dimension] -> [some, unit], squared, times `weight`; less for the lonely."""
-        return tf.linalg.matmul(weight * _with_square(wanted), self._helped)
-
-
-def _factors(points: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """[dimension + 2, unit]"""
-    return np.concatenate([-2 * points.T, np.ones([1, len(points)]), squares[None]]).astype(np.float32)
-
-
-def _with_square(wanted: tf.Tensor) -> tf.Tensor:
-    """[some, dimension + 2]"""
-    square = tf.reduce_sum(tf.square(wanted), 1, keepdims=True)
-    return tf.concat([wanted, square, tf.ones_like(square)], 1)
-
-
 class Recall(tf.Module):
     """Frames of the song to choose from.
 
     Args:
         units: as the model reads them.
-        motion: the same, as of `motion`.
-        rows: [row, hop] int16, the song's samples. Passages that lay apart in the song share no row.
-        first: [unit] int32, the row that each unit begins with.
-        scale: of the samples, full scale 1.
-        frame_length: samples of a unit.
-        sample_rate: Hz.
+        motion: the same, as of `places.motion`.
+        passages: what they sound like.
         place: [unit], where in the beat each unit begins, seconds.
         beat: seconds; 0 for a song that keeps none.
     """
 
-    def __init__(
-        self,
-        units: Places,
-        motion: Places,
-        rows: np.ndarray,
-        first: np.ndarray,
-        scale: float,
-        frame_length: int,
-        sample_rate: int,
-        place: np.ndarray,
-        beat: float,
-    ):
+    def __init__(self, units: Places, motion: Places, passages: Passages, place: np.ndarray, beat: float):
         super().__init__()
+        self.units, self.motion, self.passages = units, motion, passages
         self.place, self.beat = tf.constant(place, tf.float32), beat
-        self.units, self.motion = units, motion
-        self.rows, self.first = tf.constant(rows, tf.int16), tf.constant(first, tf.int32)
-        self.scale, self.frame_length, self.sample_rate = scale, frame_length, sample_rate
-        self.hop = rows.shape[1]
-        self.across = -(-frame_length // self.hop)  # rows of a unit
-        self.step_seconds = self.hop / sample_rate
+        self.step_seconds = passages.step_seconds
         self.count, self.dimension = units.points.shape
         self.mean = tf.constant(units.points.mean(0))
-        self.reach = round(FADE_SECONDS / self.step_seconds)
-        self.drift = round(DRIFT_SECONDS / self.step_seconds)
-        offsets = np.convolve(rows.mean(1, dtype=np.float64), np.full(self.across, scale / self.across), "valid")
-        self.offsets = tf.constant(offsets[first], tf.float32)
-        # Where a passage begins: the unit before it in this list is not the one before it in the song.
-        self.begins = tf.constant(np.diff(first, prepend=-2) != 1)
         # What is heard with a unit, and which threads are taken to be its own, by how far they lie from it.
         away = self.step_seconds * np.arange(-self.count, self.count + 1, dtype=np.float32)  # s
         self._around = tf.constant(np.exp(-np.square(away / HEARD_SECONDS)))
         self._thread = tf.constant((np.abs(away) <= STALE_REACH_SECONDS).astype(np.float32))
-
-    @property
-    def context(self) -> int:
-        """Frames before one that tell how it sounds."""
-        return max(self.drift, self.reach)
 
     def begin(self, pieces: tf.Tensor) -> State:
         """Nothing was heard yet."""
@@ -203,7 +130,7 @@ class Recall(tf.Module):
         other = tf.argmin(stands_back, 1, tf.int32)
         # The song's next frame is alone in what it may: neither that it was heard nor its thread counts.
         following = tf.minimum(state.last + 1, self.count - 1)
-        may = (state.left > 0) & (state.last + 1 < self.count) & ~tf.gather(self.begins, following)
+        may = (state.left > 0) & (state.last + 1 < self.count) & ~tf.gather(self.passages.begins, following)
         near = tf.gather(far, following, batch_dims=1) - LIKES_NEXT * scale
         follows = may & (near <= tf.gather(stands_back, other, batch_dims=1))
         unit = tf.where(follows, following, other)
@@ -247,72 +174,23 @@ class Recall(tf.Module):
         return min(1.0, self.step_seconds / seconds)
 
     def sound(self, heard: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
-        """Units [pieces, time, dimension] -> [pieces, samples] about 0, at full scale 1.
+        """Units [pieces, time, dimension] -> [pieces, samples], see `Passages.sound`.
 
-        Other frames sound like the unit that is nearest. `known`, [pieces, samples] about 0, is audio that takes the
-        place of the first frames: whole frames of it. How a frame sounds also hangs on the `context` ones before it and
-        on `reach` after it.
+        Other frames sound like the unit that is nearest.
         """
-        pieces, time = tf.shape(heard)[0], tf.shape(heard)[1]
-        unit = tf.reshape(self.units.nearest(tf.reshape(heard, [-1, self.dimension])), [pieces, time])
-        cut = self._faded(unit) - self._drift(unit)[:, :, None]
-        if known is not None:
-            own = tf.signal.frame(known, self.frame_length, self.hop)[:, :time]
-            cut = tf.concat([own, cut[:, tf.shape(own)[1] :]], 1)
-        return frames.overlapped(frames.windowed(cut), self.hop)
-
-    def _faded(self, unit: tf.Tensor) -> tf.Tensor:
-        """Units [pieces, time] -> their samples [pieces, time, frame_length].
-
-        Where one passage gives way to another they are cross-faded: each frame is a mean over what it would be if the
-        song had gone on from, or had led to, the units around it. Two passages do not fit in phase, so what they lose
-        where they meet is made up for: the sound keeps its power.
-        """
-        time = tf.shape(unit)[1]
-        mixed, offset, power, whole = 0.0, 0.0, 0.0, 0.0
-        for lag in range(-self.reach, self.reach + 1):
-            weight = math.cos(0.5 * math.pi * lag / (self.reach + 1)) ** 2
-            near = tf.clip_by_value(tf.range(time) + lag, 0, time - 1)
-            told = tf.gather(unit, near, axis=1) - (near - tf.range(time))
-            told = tf.clip_by_value(told, 0, self.count - 1)
-            own = tf.gather(self.offsets, told)[:, :, None]
-            samples = self._samples(told) - own
-            mixed, offset = mixed + weight * samples, offset + weight * own
-            power, whole = power + weight * _power(samples), whole + weight
-        mixed /= whole
-        lost = power / whole / tf.maximum(_power(mixed), LEAST_POWER)
-        return mixed * tf.sqrt(tf.clip_by_value(lost, 1.0, MOST_LOST)) + offset / whole
-
-    def _samples(self, unit: tf.Tensor) -> tf.Tensor:
-        """[pieces, time] -> [pieces, time, frame_length]"""
-        rows = tf.gather(self.rows, tf.gather(self.first, unit)[:, :, None] + tf.range(self.across))
-        samples = tf.reshape(rows, [tf.shape(unit)[0], tf.shape(unit)[1], self.across * self.hop])
-        return self.scale * tf.cast(samples[:, :, : self.frame_length], tf.float32)
-
-    def _drift(self, unit: tf.Tensor) -> tf.Tensor:
-        """[pieces, time], the mean of each unit and those of two seconds before it.
-
-        Songs have offsets that change from moment to moment. Frames from here and there would add them up to one that
-        is none of the song's.
-        """
-        time, window = tf.shape(unit)[1], self.drift + 1
-        total = tf.cumsum(tf.gather(self.offsets, unit), 1)
-        before = tf.pad(total, [[0, 0], [window, 0]])[:, :time]
-        return (total - before) / tf.cast(tf.minimum(tf.range(time) + 1, window), tf.float32)
-
-    def passages(self) -> list[np.ndarray]:
-        """The samples that it has of the song, passage by passage, [n] each at full scale 1."""
-        starts = self.first.numpy()[np.flatnonzero(self.begins.numpy())]
-        return [self.scale * rows.ravel().astype(np.float32) for rows in np.split(self.rows.numpy(), starts[1:])]
+        unit = self.units.nearest(tf.reshape(heard, [-1, self.dimension]))
+        return self.passages.sound(tf.reshape(unit, tf.shape(heard)[:2]), known)
 
     def save(self, file: Path) -> None:
         """Write what `load` reads."""
-        arrays = {name: getattr(self, name).numpy() for name in ARRAYS}
+        kept = {name: getattr(self.passages, name).numpy() for name in ARRAYS}
+        kept |= {name: getattr(self.passages, name) for name in NUMBERS}
+        kept |= {"place": self.place.numpy(), "beat": self.beat}
         for name in PLACES:
             places = getattr(self, name)
-            arrays |= {name: places.points, f"{name}_lonely": places.lonely}
+            kept |= {name: places.points, f"{name}_lonely": places.lonely}
         with written_beside(file) as beside, beside.open("wb") as stream:
-            np.savez(stream, **{name: getattr(self, name) for name in NUMBERS}, **arrays)
+            np.savez(stream, **kept)
 
     @classmethod
     def load(cls, file: Path) -> Recall:
@@ -320,16 +198,10 @@ class Recall(tf.Module):
         try:
             with np.load(file, allow_pickle=False) as stored:
                 units, motion = (Places(stored[name], stored[f"{name}_lonely"]) for name in PLACES)
-                rows, first, place = (stored[name] for name in ARRAYS)
-                scale, frame_length, sample_rate, beat = (stored[name].item() for name in NUMBERS)
-                return cls(units, motion, rows, first, scale, frame_length, sample_rate, place, beat)
+                arrays, numbers = (stored[name] for name in ARRAYS), (stored[name].item() for name in NUMBERS)
+                return cls(units, motion, Passages(*arrays, *numbers), stored["place"], stored["beat"].item())
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{file} cannot be read ({error}): train the run again with --fresh") from None
-
-
-def _power(samples: tf.Tensor) -> tf.Tensor:
-    """[..., frame_length] -> [..., 1], under the window."""
-    return tf.reduce_sum(tf.square(frames.windowed(samples)), -1, keepdims=True)
 
 
 def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Recall:
@@ -356,43 +228,7 @@ def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Re
     return Recall(
         Places(units, loneliness(units)),
         motion(units, step_seconds),
-        np.round(samples / scale).astype(np.int16).reshape(-1, hop),
-        first,
-        scale,
-        size,
-        encoding.sample_rate,
+        Passages(np.round(samples / scale).astype(np.int16).reshape(-1, hop), first, scale, size, encoding.sample_rate),
         seconds % beat if beat else np.zeros(len(seconds)),
         beat,
     )
-
-
-def motion(units: np.ndarray, step_seconds: float) -> Places:
-    """Units in the few dimensions in which the song moves most, spread as widely as in all of them.
-
-    They are the principal ones of the differences between frames that lie `MOTION_SECONDS` apart: beats and changes of
-    notes more than what lasts.
-    """
-    lag = max(1, min(len(units) - 1, round(MOTION_SECONDS / step_seconds)))
-    moved = units[lag:] - units[:-lag]
-    _, directions = np.linalg.eigh(moved.T @ moved)
-    points = units @ directions[:, -MOTION_DIMENSIONS:]
-    points *= np.sqrt(units.var(0).sum() / max(points.var(0).sum(), 1e-9))
-    return Places(points, loneliness(points))
-
-
-def loneliness(units: np.ndarray) -> np.ndarray:
-    """How far each unit is from those most like it: the mean squared distance of its nearest neighbours, [unit].
-
-    In many dimensions the frames near the middle of all are the nearest to almost any draw, and loud or noisy ones to
-    none; allowing for this gives each its turn (hubness: Radovanović et al. 2010; the correction: Conneau et al., "Word
-    Translation Without Parallel Data", 2018).
-    """
-    squares = np.square(units).sum(1)
-    count = min(NEIGHBOURS, len(units))
-    found = []
-    for start in range(0, len(units), 512):
-        block = units[start : start + 512]
-        far = squares - 2 * block @ units.T
-        nearest = np.partition(far, count - 1, 1)[:, :count]
-        found.append(nearest.mean(1) + squares[start : start + 512])
-    return np.concatenate(found).astype(np.float32)

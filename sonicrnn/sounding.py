@@ -47,7 +47,7 @@ class Sounding:
         self.goes_on = encoding.settings.kind == "stft"  # from audio that is known, not from frames alone
         least = self.fade = context = 0
         if run.recall:  # passages are cross-faded, so what comes next is to be known
-            least, context = run.recall.reach * self.step, run.recall.context
+            least, context = run.recall.passages.reach * self.step, run.recall.passages.context
         elif self.goes_on:  # phases have to be found
             least, self.fade = encoding.settings.frame_length, encoding.settings.frame_length // 4
             context = -(-KEPT_SPANS * encoding.span // self.step)

@@ -239,7 +239,7 @@ def nodes_of(version: Path) -> list[Any]:
 
 def test_arrays_are_saved_once(recalled: Served) -> None:
     """What all signatures need lies in the variables: the graph holds no array of the recall."""
-    rows = recalled.generator.free_run.recall.rows  # type: ignore[union-attr]
+    rows = recalled.generator.free_run.recall.passages.rows  # type: ignore[union-attr]
     size = rows.shape[0] * rows.shape[1] * 2
     variables = sum(file.stat().st_size for file in (recalled.version / "variables").iterdir())
     assert size < variables < 2 * size

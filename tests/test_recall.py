@@ -17,17 +17,9 @@ from sonicrnn.errors import UserError
 from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration, Generator
 from sonicrnn.models import SongModel
-from sonicrnn.recall import (
-    ARRAYS,
-    FOLLOW_SECONDS,
-    NUMBERS,
-    PLACES,
-    Places,
-    Recall,
-    loneliness,
-    make_recall,
-    motion,
-)
+from sonicrnn.passages import Passages
+from sonicrnn.places import NEIGHBOURS, Places, loneliness, motion
+from sonicrnn.recall import ARRAYS, FOLLOW_SECONDS, NUMBERS, PLACES, Recall, make_recall
 from sonicrnn.song import Normaliser
 
 RATE = 16_000
@@ -61,7 +53,8 @@ def recall_of(
 ) -> Recall:
     """With the place of each unit in a beat of some seconds, if there is one."""
     place = STEP_SECONDS * np.arange(len(first)) % (beat or 1.0)
-    return Recall(places, motion(places.points, STEP_SECONDS), rows, first, scale, frame_length, rate, place, beat)
+    passages = Passages(rows, first, scale, frame_length, rate)
+    return Recall(places, motion(places.points, STEP_SECONDS), passages, place, beat)
 
 
 def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
@@ -200,7 +193,7 @@ def test_frames_that_are_unlike_all_others_are_lonely_and_get_their_turn(units: 
 
 def test_loneliness_is_the_mean_distance_of_the_nearest(units: Samples) -> None:
     far = np.square(units[:, None] - units[None]).sum(-1)
-    expected = np.sort(far, 1)[:, : recall.NEIGHBOURS].mean(1)
+    expected = np.sort(far, 1)[:, : NEIGHBOURS].mean(1)
     np.testing.assert_allclose(loneliness(units), expected, rtol=1e-4)
 
 
@@ -259,7 +252,7 @@ def test_one_passage_is_faded_into_the_other(units: Samples) -> None:
     made = recall_of(places, rows, first, 0.01, 4 * HOP, round(HOP / STEP_SECONDS))
     order = np.concatenate([np.arange(100, 120), np.arange(300, 320)])
     heard = np.tile(wave, 43) * made.sound(tf.constant(units[order])[None])[0].numpy()
-    reach = made.reach * HOP
+    reach = made.passages.reach * HOP
     np.testing.assert_allclose(heard[HOP : 20 * HOP - reach], 1.0, atol=1e-4)
     np.testing.assert_allclose(heard[23 * HOP + reach : -HOP], 3.0, atol=1e-4)
     steps = np.diff(heard[HOP:-HOP])
@@ -310,11 +303,11 @@ def test_a_long_part_is_kept_by_passages_from_its_begin_to_its_end(
     rows = encoding.encode(tf.constant(music[None]))[0].numpy()
     made = make_recall(rows, music, encoding)
     assert 200 <= made.count <= 300
-    starts = np.flatnonzero(made.begins.numpy())
+    starts = np.flatnonzero(made.passages.begins.numpy())
     assert list(np.diff(starts)) == [100] * (len(starts) - 1)
     np.testing.assert_array_equal(made.units.points[:100], rows[:100])
     np.testing.assert_array_equal(made.units.points[-100:], rows[-100:])
-    passages = made.passages()
+    passages = made.passages.cuts()
     assert len(passages) == len(starts)
     np.testing.assert_allclose(passages[0][: 90 * 128], music[: 90 * 128], atol=1e-4)
     heard = made.sound(tf.constant(rows[None, -100:]))[0]
@@ -354,12 +347,14 @@ def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) ->
     made.save(file)
     loaded = Recall.load(file)
     for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(loaded, name), getattr(made, name))
+        np.testing.assert_array_equal(getattr(loaded.passages, name), getattr(made.passages, name))
     for name in PLACES:
         np.testing.assert_array_equal(getattr(loaded, name).points, getattr(made, name).points)
         np.testing.assert_array_equal(getattr(loaded, name).lonely, getattr(made, name).lonely)
     for name in NUMBERS:
-        assert getattr(loaded, name) == getattr(made, name)
+        assert getattr(loaded.passages, name) == getattr(made.passages, name)
+    np.testing.assert_array_equal(loaded.place, made.place)
+    assert loaded.beat == made.beat
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UserError, match="train the run again"):
         Recall.load(file)
