@@ -42,6 +42,7 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
     from serving.metrics import Metrics
     from serving.rpc import server as rpc_server
     from serving.service import Service
+    from serving.streams import Streams
     from serving.versions import Versions
 
     metrics = Metrics()
@@ -57,7 +58,7 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
     await rpc.start()
     stop = _told_to_stop()
     watch = asyncio.create_task(versions.watch())
-    async with _rest(service, options.host, options.rest_port) as rest_port:
+    async with _rest(Streams(service, options.streams), options.host, options.rest_port) as rest_port:
         print(
             f"serving {versions.name} from {base}\n  REST  http://{options.host}:{rest_port}/v1/models/{versions.name}"
             f"\n  gRPC  {options.host}:{rpc_port}",
@@ -65,6 +66,7 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
         )
         await stop.wait()
         print("stopping: requests that are under way are answered first", flush=True)
+        versions.leave()
         watch.cancel()
         await rpc.stop(GRACE_SECONDS)
     await batcher.stop()
@@ -72,7 +74,7 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
 
 
 @contextlib.asynccontextmanager
-async def _rest(service, host: str, port: int):
+async def _rest(streams, host: str, port: int):
     """The REST server, for as long as the block lasts; its port. When that ends, requests under way are answered."""
     import socket
 
@@ -87,7 +89,7 @@ async def _rest(service, host: str, port: int):
     except OSError:
         raise UserError(f"port {port} of {host} is taken: choose another one with --rest-port") from None
     config = uvicorn.Config(
-        application(service),
+        application(streams),
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -139,6 +141,7 @@ def _check(options: argparse.Namespace) -> None:
         "waiting": (1, 100_000),
         "threads": (1, 256),
         "versions": (1, 100),
+        "streams": (0, 10_000),
         "timeout": (0.01, 3600),
     }
     refuse(out_of_range(options, ranges))
@@ -160,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=16, help="most rows of one batch (default: 16)")
     parser.add_argument("--waiting", type=int, default=256, help="most rows in the queue (default: 256)")
     parser.add_argument("--threads", type=int, default=2, help="batches that run side by side (default: 2)")
+    parser.add_argument("--streams", type=int, default=32, help="most streams that are open at once (default: 32)")
     parser.add_argument("--timeout", type=float, default=60.0, help="longest that a request may take, s (default: 60)")
     return parser
 

@@ -1,4 +1,7 @@
-"""Counts and durations in the text format of Prometheus, by the names that TensorFlow Serving gives them."""
+"""Counts and durations in the text format of Prometheus, by the names that TensorFlow Serving gives them.
+
+What it does not have, streams, is named after this project.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ REQUESTS = ":tensorflow:serving:request_count"
 LATENCY = ":tensorflow:serving:request_latency"
 QUEUING = ":tensorflow:serving:batching_session:queuing_latency"
 BATCH_SIZE = ":tensorflow:serving:batching_session:processed_batch_size"
+STREAMS = ":sonicrnn:streams_open"
+STREAMED = ":sonicrnn:streamed_seconds"
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -21,14 +26,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str, Labels], int] = defaultdict(int)
+        self._counts: dict[tuple[str, Labels], float] = defaultdict(int)
+        self._levels: dict[tuple[str, Labels], float] = {}
         self._buckets: dict[tuple[str, Labels], list[int]] = {}
         self._sums: dict[tuple[str, Labels], float] = defaultdict(float)
 
-    def count(self, name: str, **labels: str) -> None:
-        """One more."""
+    def count(self, name: str, more: float = 1, **labels: str) -> None:
+        """One more, or so many."""
         with self._lock:
-            self._counts[name, tuple(sorted(labels.items()))] += 1
+            self._counts[name, tuple(sorted(labels.items()))] += more
+
+    def level(self, name: str, value: float, **labels: str) -> None:
+        """What goes up and down is now this."""
+        with self._lock:
+            self._levels[name, tuple(sorted(labels.items()))] = value
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """One more of this size, in microseconds or whatever the name says."""
@@ -41,9 +52,10 @@ class Metrics:
         """The text that is scraped."""
         with self._lock:
             lines = []
-            for name, some in itertools.groupby(sorted(self._counts), key=lambda key: key[0]):
-                lines.append(f"# TYPE {name} counter")
-                lines += [f"{name}{{{_written(labels)}}} {self._counts[name, labels]}" for _, labels in some]
+            for kind, values in (("counter", self._counts), ("gauge", self._levels)):
+                for name, some in itertools.groupby(sorted(values), key=lambda key: key[0]):
+                    lines.append(f"# TYPE {name} {kind}")
+                    lines += [f"{name}{{{_written(labels)}}} {values[name, labels]}" for _, labels in some]
             for name, some in itertools.groupby(sorted(self._buckets), key=lambda key: key[0]):
                 lines.append(f"# TYPE {name} histogram")
                 for _, labels in some:

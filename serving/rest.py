@@ -13,13 +13,16 @@ import uvicorn
 from google.protobuf.json_format import MessageToDict, MessageToJson
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from serving.failures import Failure, invalid
+from serving.refusal import refusal
 from serving.service import Service
+from serving.streams import FIELDS, Streams, refuse_unknown, wish
+from serving.wav_stream import WavStream, fields
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 MOST_BYTES = 64 << 20  # of a request's body
@@ -37,8 +40,9 @@ class Server(uvicorn.Server):
         yield
 
 
-def application(service: Service) -> Starlette:
-    """The endpoints of one service."""
+def application(streams: Streams) -> Starlette:
+    """The endpoints of one service and its streams."""
+    service = streams.service
 
     async def versioned(request: Request) -> Response:
         if not request.url.path.lower().startswith("/v1/"):
@@ -48,15 +52,28 @@ def application(service: Service) -> Starlette:
                 service.let_in(request.headers.get("authorization"))
                 return Response(await _answer(service, request), media_type="application/json")
         except Failure as failure:
-            body = json.dumps({"error": failure.message}, indent=4)
-            return Response(body, failure.code.http, media_type="application/json")
+            return refusal(failure)
         except ClientDisconnect:
             return Response(status_code=499)
+
+    async def about(request: Request) -> Response:
+        try:
+            service.let_in(request.headers.get("authorization"))
+            refuse_unknown(request.query_params, FIELDS[:3])
+            return JSONResponse(service.about(wish(fields(request.query_params), service.versions.name).spec))
+        except Failure as failure:
+            return refusal(failure)
 
     async def metrics(request: Request) -> Response:
         return PlainTextResponse(service.metrics.page())
 
-    return Starlette(routes=[Route(METRICS_PATH, metrics), Route("/{path:path}", versioned, methods=METHODS)])
+    routes = [
+        Route(METRICS_PATH, metrics),
+        Route("/about", about),
+        Route("/stream", WavStream(streams)),
+        Route("/{path:path}", versioned, methods=METHODS),
+    ]
+    return Starlette(routes=routes)
 
 
 async def _answer(service: Service, request: Request) -> bytes:

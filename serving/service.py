@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -72,7 +73,7 @@ class Service:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             types = {key: tf.as_dtype(info.dtype) for key, info in version.signatures[name].inputs.items()}
             inputs, form = await asyncio.to_thread(read_inputs, document, types)
-            outputs = await self._run(version, name, inputs, self.timeout)
+            outputs = await self.run(version, name, inputs, self.timeout)
             return await asyncio.to_thread(write_outputs, outputs, form)
 
     async def predict(self, request: PredictRequest, seconds: float) -> PredictResponse:
@@ -87,7 +88,7 @@ class Service:
             _check_names(set(request.inputs), set(signature.inputs))
             wanted = _wanted(request.output_filter, list(signature.outputs))
             inputs = {key: _array(key, value) for key, value in request.inputs.items()}
-            outputs = await self._run(version, name, inputs, min(seconds, self.timeout))
+            outputs = await self.run(version, name, inputs, min(seconds, self.timeout))
             response = PredictResponse()
             response.model_spec.name, response.model_spec.signature_name = request.model_spec.name, name
             response.model_spec.version.value = version.number
@@ -109,9 +110,15 @@ class Service:
         """How the versions are. Raises Failure."""
         return GetModelStatusResponse(model_version_status=self.versions.status(spec))
 
-    async def _run(
+    def about(self, spec: ModelSpec) -> dict[str, Any]:
+        """A version and its model card. Raises Failure."""
+        with self.versions.using(spec) as version:
+            return {"model": self.versions.name, "version": version.number, "card": version.card}
+
+    async def run(
         self, version: Version, signature: str, inputs: Mapping[str, np.ndarray], seconds: float
     ) -> dict[str, np.ndarray]:
+        """The outputs of a signature, from a batch with others. Raises Failure."""
         _check_tensors(inputs, version.signatures[signature].inputs)
         return await self.batcher.run(version, signature, version.run, inputs, time.monotonic() + seconds)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.failures import Code, Failure, failure_of, invalid
 
+CARD = Path("assets.extra", "model_card.json")
 WARM_UP = Path("assets.extra", "tf_serving_warmup_requests")
 State = ModelVersionStatus.State
 POLL_SECONDS = 2.0
@@ -32,6 +34,8 @@ class Version:
         self.folder, self.number = folder, int(folder.name)
         self.state, self.error = State.LOADING, ""
         self.users = 0
+        self.card: Mapping[str, Any] = {}
+        self.leaving = asyncio.Event()  # set when streams of it have to end
         self.signatures: Mapping[str, Any] = {}
         self._session: tf.compat.v1.Session | None = None
 
@@ -45,6 +49,8 @@ class Version:
             if signature.method_name == "tensorflow/serving/predict"
         }
         self._session = session
+        if (self.folder / CARD).is_file():
+            self.card = json.loads((self.folder / CARD).read_text(encoding="utf-8"))
         if (self.folder / WARM_UP).is_file():
             for record in tf.compat.v1.io.tf_record_iterator(str(self.folder / WARM_UP)):
                 request = PredictionLog.FromString(record).predict_log.request
@@ -59,9 +65,7 @@ class Version:
         wanted = {name: info.name for name, info in made.outputs.items()}
         options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(1000 * seconds)))
         try:
-            return {
-                name: np.asarray(value) for name, value in self._session.run(wanted, feed, options=options).items()
-            }
+            return {name: np.asarray(value) for name, value in self._session.run(wanted, feed, options=options).items()}
         except tf.errors.OpError as error:
             raise failure_of(error) from None
         except (TypeError, ValueError) as error:  # what a session refuses before it runs
@@ -124,11 +128,17 @@ class Versions:
 
     async def _let_go(self, version: Version) -> None:
         version.state = State.UNLOADING
+        version.leaving.set()
         while version.users:
             await asyncio.sleep(0.02)
         await asyncio.to_thread(version.close)
         version.state = State.END
         print(f"version {version.number} of {self.name}: unloaded", flush=True)
+
+    def leave(self) -> None:
+        """Streams, which have no end of their own, end now; requests go on."""
+        for version in self.known.values():
+            version.leaving.set()
 
     async def close(self) -> None:
         """Let all go."""

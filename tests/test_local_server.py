@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -25,66 +23,17 @@ import numpy.typing as npt
 import pytest
 import soundfile
 import tensorflow as tf
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from serving import client
 from sonicrnn.errors import UserError
-from sonicrnn.export import export_run
-from sonicrnn.exported import Limits
-from tests.small_runs import QUICK, RATE, make_run
+from tests.served import Server, export_small
+from tests.small_runs import RATE
 
 Samples = npt.NDArray[np.float32]
 ROW = {"prime": [0.0], "prime_samples": 0, "seconds": 0.25, "temperature": 0.5, "seed": 3}
-
-
-class Server:
-    """A process of the command, on free ports."""
-
-    def __init__(self, folder: Path, *options: str, token: str | None = None):
-        environment = {**os.environ, "SONICRNN_TOKEN": token or ""}
-        command = [sys.executable, "-m", "serving.local", folder, "--port", "0", "--rest-port", "0", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert self.process.stdout
-        said = ""
-        while "gRPC" not in said:
-            line = self.process.stdout.readline()
-            assert line, f"the server ended: {said}"
-            said += line
-        self.base = re.search(r"http://[^/]+", said)[0]  # type: ignore[index]
-        self.address = re.search(r"gRPC +(\S+)", said)[1]  # type: ignore[index]
-        self.channel = grpc.insecure_channel(self.address, [("grpc.max_receive_message_length", -1)])
-        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
-
-    def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """Status and JSON of a GET, or of a POST of JSON or bytes."""
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + path, data, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or "null")
-
-    def predict(self, body: Any, where: str = "/v1/models/my") -> tuple[int, Any]:
-        return self.ask(f"{where}:predict", body)
-
-    def rpc(self, signature: str = "", timeout: float = 120, filtered: tuple[str, ...] = (), **inputs: Any) -> Any:
-        request = PredictRequest()
-        request.model_spec.name, request.model_spec.signature_name = "my", signature
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        request.output_filter.extend(filtered)
-        return self.prediction.Predict(request, timeout)
-
-    def stop(self) -> str:
-        self.channel.close()
-        self.process.send_signal(signal.SIGTERM)
-        rest: str = self.process.communicate(timeout=90)[0]
-        return rest
 
 
 def arrays(seconds: float = 0.25, seed: int = 3, temperature: float = 0.5) -> dict[str, Any]:
@@ -100,9 +49,7 @@ def arrays(seconds: float = 0.25, seed: int = 3, temperature: float = 0.5) -> di
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, small_song: Samples) -> Path:
     """A run folder with one version."""
-    run = make_run(tmp_path_factory.mktemp("runs") / "my", small_song, QUICK)
-    export_run(run, run.folder / "export", Limits(seconds=60.0, batch=8, step_seconds=0.1, block_seconds=0.5))
-    return run.folder
+    return export_small(tmp_path_factory.mktemp("runs") / "my", small_song)
 
 
 @pytest.fixture(scope="module")
