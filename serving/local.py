@@ -80,7 +80,7 @@ async def _rest(streams, host: str, port: int):
 
     import uvicorn
 
-    from serving.rest import Server, application
+    from serving.rest import MOST_BYTES, Server, application
 
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -93,6 +93,8 @@ async def _rest(streams, host: str, port: int):
         log_level="warning",
         access_log=False,
         lifespan="off",
+        ws_max_size=MOST_BYTES,
+        ws_per_message_deflate=False,  # audio does not get smaller by it
         timeout_graceful_shutdown=int(GRACE_SECONDS),
     )
     server = Server(config)

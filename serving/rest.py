@@ -14,13 +14,14 @@ from google.protobuf.json_format import MessageToDict, MessageToJson
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from serving.failures import Failure, invalid
 from serving.refusal import refusal
 from serving.service import Service
+from serving.socket_stream import SocketStream
 from serving.streams import FIELDS, Streams, refuse_unknown, wish
 from serving.wav_stream import WavStream, fields
 
@@ -71,6 +72,7 @@ def application(streams: Streams) -> Starlette:
         Route(METRICS_PATH, metrics),
         Route("/about", about),
         Route("/stream", WavStream(streams)),
+        WebSocketRoute("/stream", SocketStream(streams).talk),
         Route("/{path:path}", versioned, methods=METHODS),
     ]
     return Starlette(routes=routes)

@@ -9,7 +9,7 @@ import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,8 @@ from serving.versions import Version
 
 OWN = -1.0  # a temperature under 0 is the model's own
 FIELDS = ("model", "version", "label", "temperature", "seed")  # of whatever asks for a stream
+NO_PRIME = np.zeros(0, np.float32)  # takes one of the model's own
 RETRY_SECONDS = 0.05  # that a stream under way waits where the queue is full
-
-
-def no_prime() -> np.ndarray:
-    """Takes one of the model's own."""
-    return np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -44,10 +40,10 @@ class Wish:
     spec: ModelSpec
     temperature: float
     seed: int
-    prime: np.ndarray = field(default_factory=no_prime)
+    prime: np.ndarray
 
 
-def wish(asked: Mapping[str, Any], name: str) -> Wish:
+def wish(asked: Mapping[str, Any], name: str, prime: np.ndarray = NO_PRIME) -> Wish:
     """Of those of FIELDS that are given; what is not: the model `name`, its newest version, a seed by chance.
 
     Raises:
@@ -61,7 +57,8 @@ def wish(asked: Mapping[str, Any], name: str) -> Wish:
     if "label" in asked:
         spec.version_label = _text(asked["label"], "label")
     seed = asked["seed"] if "seed" in asked else secrets.randbelow(2**31)
-    return Wish(spec, temperature(asked.get("temperature", OWN)), _whole(seed, "seed", -(2**31), 2**31 - 1))
+    seed = _whole(seed, "seed", -(2**31), 2**31 - 1)
+    return Wish(spec, temperature(asked.get("temperature", OWN)), seed, prime)
 
 
 def temperature(value: Any) -> float:
@@ -90,7 +87,7 @@ def _whole(value: Any, name: str, least: int, most: int) -> int:
 
 
 def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise invalid(f"{name} must be a name, not {shown(value)}")
     return value
 

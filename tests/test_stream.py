@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import io
 import itertools
+import json
 import re
+import shutil
+import signal
 import struct
 import time
 import urllib.request
@@ -21,6 +25,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 import tensorflow as tf
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from serving.failures import Code, Failure
 from serving.metrics import Metrics
@@ -80,6 +86,26 @@ def stepped(server: Server, temperatures: list[float], seed: int, prime: Samples
         made += tf.make_ndarray(answer.outputs["pcm_bytes"])[0]
         inputs, signature = {"state_bytes": tf.make_ndarray(answer.outputs["state_bytes"])}, "step"
     return made
+
+
+@contextlib.contextmanager
+def talk(server: Server, *messages: Any, **how: Any) -> Iterator[ClientConnection]:
+    """A WebSocket after these first messages: bytes, text, or what becomes JSON."""
+    address = server.base.replace("http:", "ws:") + "/stream"
+    with connect(address, proxy=None, compression=None, **how) as socket:
+        for message in messages:
+            socket.send(message if isinstance(message, (bytes, str)) else json.dumps(message))
+        yield socket
+
+
+def refused(socket: ClientConnection) -> tuple[int, str]:
+    """The close code of a conversation that ends with an error, and the error."""
+    said: list[str | bytes] = []
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            said.append(socket.recv(timeout=30))
+    assert socket.close_code is not None
+    return socket.close_code, json.loads(said[-1])["error"]
 
 
 def alike(one: bytes, other: bytes) -> None:
@@ -247,3 +273,113 @@ def test_about_has_the_card(server: Server) -> None:
     assert about["card"]["limits"]["prime_seconds"] == 30.0
     assert server.ask("/about?version=7", **ALLOWED)[0] == 404
     assert server.ask("/about?seed=7", **ALLOWED)[0] == 400
+
+
+# WebSocket ----------------------------------------------------------------------------------------------------------
+
+FIRST = {"token": TOKEN, "seed": 5, "temperature": 0.5}
+
+
+def test_blocks_come_as_they_are_asked_for_and_the_temperature_changes_between_them(server: Server) -> None:
+    before = metric(server, "sonicrnn:streamed_seconds")
+    with talk(server, FIRST) as socket:
+        answer = json.loads(socket.recv())
+        assert answer == {
+            "model": "my", "version": 1, "sample_rate": RATE, "step_samples": STEP, "step_seconds": STEP_SECONDS,
+            "seed": 5, "temperature": 0.5,
+        }  # fmt: skip
+        socket.send(json.dumps({"more": 2}))
+        made = [socket.recv(), socket.recv()]
+        socket.send(json.dumps({"temperature": 1.5, "more": 1}))
+        made.append(socket.recv())
+        socket.send(json.dumps({"more": 1}))
+        made.append(socket.recv())
+        assert metric(server, "sonicrnn:streamed_seconds") - before == pytest.approx(4 * STEP_SECONDS)
+        assert metric(server, "sonicrnn:streams_open") == 1
+    until(lambda: metric(server, "sonicrnn:streams_open") == 0)
+    pcm = b"".join(one for one in made if isinstance(one, bytes))
+    alike(pcm, stepped(server, [0.5, 0.5, 1.5, 1.5], seed=5))
+    assert pcm[4 * STEP :] != stepped(server, [0.5] * 4, seed=5)[4 * STEP :]
+
+
+def test_a_stream_goes_on_from_the_prime_that_follows(server: Server, small_song: Samples) -> None:
+    prime = small_song[3 * RATE : 5 * RATE]
+    with talk(server, {**FIRST, "prime": True, "more": 3}, prime.astype("<f4").tobytes()) as socket:
+        assert json.loads(socket.recv())["sample_rate"] == RATE
+        pcm = b"".join(socket.recv() for _ in range(3))  # type: ignore[misc]
+    alike(pcm, stepped(server, [0.5] * 3, seed=5, prime=prime))
+    assert pcm != stepped(server, [0.5] * 3, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("messages", "code", "message"),
+    [
+        (["{"], 4400, "JSON Parse error"),
+        (["[1]"], 4400, "Is not object"),
+        ([b"\0"], 4400, "a JSON message was to come, not a binary one"),
+        ([{**FIRST, "pitch": 1}], 4400, 'unknown: "pitch"; known: model, version, label, temperature, seed, token'),
+        ([{**FIRST, "seed": 1.5}], 4400, "seed must be a whole number from -2147483648"),
+        ([{**FIRST, "seed": True}], 4400, "seed must be a whole number"),
+        ([{**FIRST, "temperature": "hot"}], 4400, 'temperature must be a number, not "hot"'),
+        ([{**FIRST, "temperature": 9}], 4400, "temperature must be at most 5"),
+        ([{**FIRST, "more": -1}], 4400, "more must be a whole number from 0 to 1000, not -1"),
+        ([{**FIRST, "model": "\ud800"}], 4400, "model must be a name"),
+        ([{**FIRST, "model": "your"}], 4404, "Servable not found for request: Latest(your)"),
+        ([{**FIRST, "prime": 3}], 4400, "prime must be true, where the next message is one, not 3"),
+        ([{**FIRST, "prime": True}, {"more": 1}], 4400, "the prime was to come: a binary message"),
+        ([{**FIRST, "prime": True}, b"\0\0\0"], 4400, "the prime was to come: a binary message"),
+        ([{**FIRST, "prime": True}, b"\0\0\xc0\x7f" * RATE], 4400, "prime must be samples from -1 to 1"),
+        ([{**FIRST, "prime": True}, bytes(4 * 31 * RATE)], 4400, "prime_samples must be 0, or"),
+        ([FIRST, {"seed": 6}], 4400, 'unknown: "seed"; known: more, temperature'),
+        ([FIRST, {"more": 2000}], 4400, "more must be a whole number from 0 to 1000, not 2000"),
+        ([FIRST, {"temperature": None}], 4400, "temperature must be a number, not null"),
+        ([FIRST, {"temperature": 9, "more": 3}], 4400, "temperature must be at most 5"),
+        ([FIRST, b"\0"], 4400, "a JSON message was to come"),
+        ([{}], 4401, "a token is asked for"),
+        ([{"token": "other"}], 4401, "a token is asked for"),
+        ([{"token": None, "prime": True}], 4401, "a token is asked for"),
+    ],
+)
+def test_wrong_messages_end_it_with_what_is_wrong(messages: Any, code: int, message: str, server: Server) -> None:
+    with talk(server, *messages) as socket:
+        found, error = refused(socket)
+    assert (found, message in error) == (code, True), error
+
+
+def test_the_token_may_come_in_the_header_as_elsewhere(server: Server) -> None:
+    with talk(server, {"more": 1}, additional_headers=ALLOWED) as socket:
+        assert json.loads(socket.recv())["sample_rate"] == RATE
+        assert len(socket.recv()) == 2 * STEP
+
+
+def test_one_listener_too_many_is_told_so(server: Server) -> None:
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(MOST):
+            open_ones.enter_context(talk(server, FIRST)).recv()
+        with talk(server, FIRST) as socket:
+            assert refused(socket) == (4429, "3 streams are open, and no more may be: try again later")
+    until(lambda: metric(server, "sonicrnn:streams_open") == 0)
+
+
+@pytest.mark.slow
+def test_streams_end_with_their_version_and_with_the_server(exported: Path, tmp_path: Path) -> None:
+    """And where no token is asked for, pages of elsewhere are let in nowhere."""
+    folder = tmp_path / "my"
+    shutil.copytree(exported / "export" / "1", folder / "export" / "1")
+    server = Server(folder, "--versions", "1")
+    with talk(server, {}, origin="http://elsewhere.example") as socket:
+        assert refused(socket) == (4403, "a page of http://elsewhere.example may not use this server without a token")
+    with talk(server, {}, origin=server.base) as idle, get(server, {}) as wav:
+        assert json.loads(idle.recv())["version"] == 1
+        shutil.copytree(folder / "export" / "1", folder / "export" / ".new")
+        (folder / "export" / ".new").rename(folder / "export" / "2")
+        assert refused(idle) == (4503, "version 1 is let go, or the server stops: begin again")
+        assert len(wav.read()) > 44
+    until(lambda: server.ask("/v1/models/my/versions/1")[1]["model_version_status"][0]["state"] == "END")
+    with talk(server, {}) as idle, get(server, {}) as wav:
+        assert json.loads(idle.recv())["version"] == 2
+        server.process.send_signal(signal.SIGTERM)
+        assert refused(idle)[0] == 4503
+        assert len(wav.read()) > 44
+        assert "answered first" in server.stop()
+    assert server.process.returncode == 0
