@@ -59,8 +59,9 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
     stop = _told_to_stop()
     watch = asyncio.create_task(versions.watch())
     async with _rest(Streams(service, options.streams), options.host, options.rest_port) as rest_port:
+        rest = f"http://{options.host}:{rest_port}"
         print(
-            f"serving {versions.name} from {base}\n  REST  http://{options.host}:{rest_port}/v1/models/{versions.name}"
+            f"serving {versions.name} from {base}\n  page  {rest}/\n  REST  {rest}/v1/models/{versions.name}"
             f"\n  gRPC  {options.host}:{rpc_port}",
             flush=True,
         )

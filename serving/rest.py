@@ -19,6 +19,7 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRespo
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from serving.failures import Failure, invalid
+from serving.page_files import page_routes
 from serving.refusal import refusal
 from serving.service import Service
 from serving.socket_stream import SocketStream
@@ -69,6 +70,7 @@ def application(streams: Streams) -> Starlette:
         return PlainTextResponse(service.metrics.page())
 
     routes = [
+        *page_routes(),
         Route(METRICS_PATH, metrics),
         Route("/about", about),
         Route("/stream", WavStream(streams)),
