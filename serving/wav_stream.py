@@ -17,7 +17,7 @@ from serving.failures import Failure, invalid
 from serving.refusal import refusal
 from serving.streams import FIELDS, Live, Pace, Streams, first_of, refuse_unknown, shown, wish
 
-AHEAD_SECONDS = 3.0
+AHEAD_SECONDS = 8.0  # browsers begin to play an address when they have about 256 KB of it
 MOST_SECONDS = 6 * 3600.0  # of a stream with an end: its bytes are to be counted in 32 bits
 UNKNOWN = 0xFFFFFFFF  # bytes of a WAV file that is not finished
 WHOLE = ("version", "seed")  # parameters that are whole numbers

@@ -24,10 +24,11 @@ from sonicrnn.export import export_run
 from sonicrnn.exported import Limits
 from tests.small_runs import QUICK, make_run
 
+Samples = npt.NDArray[np.float32]
 STEP_SECONDS = 0.1
 
 
-def export_small(folder: Path, song: npt.NDArray[np.float32]) -> Path:
+def export_small(folder: Path, song: Samples) -> Path:
     """A run folder with one version, quick to make and to serve."""
     run = make_run(folder, song, QUICK)
     limits = Limits(seconds=60.0, batch=8, step_seconds=STEP_SECONDS, block_seconds=0.5)
@@ -39,6 +40,7 @@ class Server:
     """A process of the command, on free ports."""
 
     def __init__(self, folder: Path, *options: str, token: str | None = None):
+        self.token = token
         environment = {**os.environ, "SONICRNN_TOKEN": token or ""}
         command = [sys.executable, "-m", "serving.local", folder, "--port", "0", "--rest-port", "0", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -72,7 +74,7 @@ class Server:
         signature: str = "",
         timeout: float = 120,
         filtered: tuple[str, ...] = (),
-        token: str | None = None,
+        metadata: list[tuple[str, str]] | None = None,
         **inputs: Any,
     ) -> Any:
         request = PredictRequest()
@@ -80,7 +82,6 @@ class Server:
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         request.output_filter.extend(filtered)
-        metadata = [("authorization", f"Bearer {token}")] if token else None
         return self.prediction.Predict(request, timeout, metadata=metadata)
 
     def stop(self) -> str:
@@ -88,3 +89,26 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         rest: str = self.process.communicate(timeout=90)[0]
         return rest
+
+    def stepped(self, temperatures: list[float], seed: int, prime: Samples | None = None) -> bytes:
+        """The samples of `start` and of `step` after `step`, by gRPC: 16 bits each."""
+        given = np.zeros(1, np.float32) if prime is None else prime
+        length = 0 if prime is None else len(prime)
+        inputs: dict[str, Any] = {"prime": given[None], "prime_samples": _one(length), "seed": _one(seed)}
+        metadata = [("authorization", f"Bearer {self.token}")] if self.token else None
+        made, signature = b"", "start"
+        for temperature in temperatures:
+            answer = self.rpc(signature, metadata=metadata, temperature=_one(temperature), **inputs)
+            made += tf.make_ndarray(answer.outputs["pcm_bytes"])[0]
+            inputs, signature = {"state_bytes": tf.make_ndarray(answer.outputs["state_bytes"])}, "step"
+        return made
+
+
+def _one(value: float) -> npt.NDArray[Any]:
+    return np.array([value], np.int32 if isinstance(value, int) else np.float32)
+
+
+def alike(one: bytes, other: bytes) -> None:
+    """Equal up to how the sums of more or fewer rows round."""
+    assert len(one) == len(other)
+    np.testing.assert_allclose(*(np.frombuffer(pcm, "<i2").astype(float) for pcm in (one, other)), atol=33)

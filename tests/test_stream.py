@@ -24,14 +24,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-import tensorflow as tf
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from serving.failures import Code, Failure
 from serving.metrics import Metrics
 from serving.streams import Live, Pace, wish
-from tests.served import STEP_SECONDS, Server, export_small
+from tests.served import STEP_SECONDS, Server, alike, export_small
 from tests.small_runs import RATE
 
 Samples = npt.NDArray[np.float32]
@@ -75,19 +74,6 @@ def until(what: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def stepped(server: Server, temperatures: list[float], seed: int, prime: Samples | None = None) -> bytes:
-    """The samples of `start` and of `step` after `step`, by gRPC."""
-    given = np.zeros(1, np.float32) if prime is None else prime
-    length = np.array([0 if prime is None else len(prime)], np.int32)
-    inputs: dict[str, Any] = {"prime": given[None], "prime_samples": length, "seed": np.array([seed], np.int32)}
-    made, signature = b"", "start"
-    for temperature in temperatures:
-        answer = server.rpc(signature, temperature=np.array([temperature], np.float32), token=TOKEN, **inputs)
-        made += tf.make_ndarray(answer.outputs["pcm_bytes"])[0]
-        inputs, signature = {"state_bytes": tf.make_ndarray(answer.outputs["state_bytes"])}, "step"
-    return made
-
-
 @contextlib.contextmanager
 def talk(server: Server, *messages: Any, **how: Any) -> Iterator[ClientConnection]:
     """A WebSocket after these first messages: bytes, text, or what becomes JSON."""
@@ -108,12 +94,6 @@ def refused(socket: ClientConnection) -> tuple[int, str]:
     return socket.close_code, json.loads(said[-1])["error"]
 
 
-def alike(one: bytes, other: bytes) -> None:
-    """Equal up to how the sums of more or fewer rows round."""
-    assert len(one) == len(other)
-    np.testing.assert_allclose(*(np.frombuffer(pcm, "<i2").astype(float) for pcm in (one, other)), atol=33)
-
-
 # WAV ----------------------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +105,7 @@ def test_the_wav_is_what_start_and_step_give_for_the_same_seed(server: Server) -
     samples, rate = soundfile.read(io.BytesIO(content), dtype="int16")
     assert (rate, samples.shape) == (RATE, (round(0.35 * RATE),))
     assert len(content) == 44 + 2 * len(samples)
-    alike(samples.astype("<i2").tobytes(), stepped(server, [0.5] * 4, seed=5)[: 2 * len(samples)])
+    alike(samples.astype("<i2").tobytes(), server.stepped([0.5] * 4, seed=5)[: 2 * len(samples)])
     assert np.std(samples) > 30
 
 
@@ -181,7 +161,7 @@ def test_streams_that_run_together_share_batches_and_each_gets_its_own(server: S
     assert more_rows - rows == MOST * 20
     assert more_runs - runs < 0.75 * (more_rows - rows)
     for seed, pcm in enumerate(made):
-        alike(pcm[: 2 * 5 * STEP], stepped(server, [0.5] * 5, seed))
+        alike(pcm[: 2 * 5 * STEP], server.stepped([0.5] * 5, seed))
 
 
 def test_seeds_differ_where_none_is_given(server: Server) -> None:
@@ -298,8 +278,8 @@ def test_blocks_come_as_they_are_asked_for_and_the_temperature_changes_between_t
         assert metric(server, "sonicrnn:streams_open") == 1
     until(lambda: metric(server, "sonicrnn:streams_open") == 0)
     pcm = b"".join(one for one in made if isinstance(one, bytes))
-    alike(pcm, stepped(server, [0.5, 0.5, 1.5, 1.5], seed=5))
-    assert pcm[4 * STEP :] != stepped(server, [0.5] * 4, seed=5)[4 * STEP :]
+    alike(pcm, server.stepped([0.5, 0.5, 1.5, 1.5], seed=5))
+    assert pcm[4 * STEP :] != server.stepped([0.5] * 4, seed=5)[4 * STEP :]
 
 
 def test_a_stream_goes_on_from_the_prime_that_follows(server: Server, small_song: Samples) -> None:
@@ -307,8 +287,8 @@ def test_a_stream_goes_on_from_the_prime_that_follows(server: Server, small_song
     with talk(server, {**FIRST, "prime": True, "more": 3}, prime.astype("<f4").tobytes()) as socket:
         assert json.loads(socket.recv())["sample_rate"] == RATE
         pcm = b"".join(socket.recv() for _ in range(3))  # type: ignore[misc]
-    alike(pcm, stepped(server, [0.5] * 3, seed=5, prime=prime))
-    assert pcm != stepped(server, [0.5] * 3, seed=5)
+    alike(pcm, server.stepped([0.5] * 3, seed=5, prime=prime))
+    assert pcm != server.stepped([0.5] * 3, seed=5)
 
 
 @pytest.mark.parametrize(

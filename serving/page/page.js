@@ -50,22 +50,26 @@ async function enter() {
 // Playing -----------------------------------------------------------------------------------------------------------
 
 async function begin() {
-  halt();
-  const seed = at.seed.value.trim();
-  if (!at.seed.checkValidity()) throw new Error("The seed must be a whole number, or empty.");
+  const first = firstMessage();
   const { sample_rate: rate } = about.card;
+  if (prime && prime.rate !== rate) await choose(prime.file);
+  halt();
   player = new Player(rate, { more: (count) => stream.more(count), short: countGap });
   setGaps(0);
   pictures.clear();
   enterState("starting", prime ? `The model listens to ${prime.file.name}…` : "The model begins…");
-  if (prime && prime.rate !== rate) await choose(prime.file);
-  const first = { version: about.version, temperature: warmth };
-  if (token !== null) first.token = token;
-  if (seed) first.seed = Number(seed);
   stream = openStream(first, prime && prime.samples, { begun, block: (samples) => player.add(samples), failed });
   unfollow = pictures.follow(player.analyser);
   ticking = setInterval(showClock, 200);
   await player.context.resume();
+}
+
+function firstMessage() {
+  const first = { version: about.version, temperature: warmth };
+  if (token !== null) first.token = token;
+  if (!at.seed.checkValidity()) throw new Error("The seed must be a whole number, or empty.");
+  if (at.seed.value) first.seed = Number(at.seed.value);
+  return first;
 }
 
 function begun(said) {
@@ -103,7 +107,7 @@ async function toggle() {
   } else if (state === "paused") {
     await player.context.resume();
     enterState("playing", "Playing.");
-  } else {
+  } else if (state !== "starting") {
     await begin();
   }
 }
@@ -158,8 +162,9 @@ function enterState(state, words) {
   main.dataset.state = state;
   at.status.textContent = words;
   at.play.textContent = state === "playing" ? "Pause" : "Play";
-  at.play.disabled = state === "starting";
-  at.stop.disabled = !["starting", "playing", "paused"].includes(state);
+  const stoppable = ["starting", "playing", "paused"].includes(state);
+  if (!stoppable && document.activeElement === at.stop) at.play.focus(); // what is disabled has no focus
+  at.stop.disabled = !stoppable;
   at.save.disabled = !player;
 }
 
@@ -171,8 +176,9 @@ function showError(words) {
 function showTemperature() {
   const value = warmth < 0 ? about.card.temperature : warmth;
   at.temperature.value = value;
-  at.degrees.textContent = value.toFixed(2);
-  at.own.disabled = warmth < 0;
+  const text = `${value.toFixed(2)}${warmth < 0 ? ", its own" : ""}`;
+  at.temperature.setAttribute("aria-valuetext", text);
+  at.degrees.textContent = text;
 }
 
 function showPrime() {
@@ -226,7 +232,10 @@ at.own.addEventListener("click", () => warm(OWN));
 at.file.addEventListener("change", attempt(async () => {
   if (at.file.files.length) await chooseAndPlay(at.file.files[0]);
 }));
-at.forget.addEventListener("click", forget);
+at.forget.addEventListener("click", () => {
+  forget();
+  at.file.focus();
+});
 addEventListener("dragover", (event) => {
   event.preventDefault();
   at.drop.classList.add("over");

@@ -31,7 +31,7 @@ export class Player {
 
   /** The stream has begun, with blocks of so many seconds. */
   begin(stepSeconds) {
-    this.more(Math.ceil(AHEAD_SECONDS / stepSeconds));
+    this.more(Math.max(2, Math.ceil(AHEAD_SECONDS / stepSeconds)));
   }
 
   add(samples) {
