@@ -55,7 +55,7 @@ class Metrics:
             for kind, values in (("counter", self._counts), ("gauge", self._levels)):
                 for name, some in itertools.groupby(sorted(values), key=lambda key: key[0]):
                     lines.append(f"# TYPE {name} {kind}")
-                    lines += [f"{name}{{{_written(labels)}}} {values[name, labels]}" for _, labels in some]
+                    lines += [f"{name}{{{_written(labels)}}} {round(values[name, labels], 6)}" for _, labels in some]
             for name, some in itertools.groupby(sorted(self._buckets), key=lambda key: key[0]):
                 lines.append(f"# TYPE {name} histogram")
                 for _, labels in some:

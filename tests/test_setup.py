@@ -107,13 +107,15 @@ def test_the_environment_of_these_tests_meets_every_need() -> None:
 def test_the_project_builds_as_a_wheel_with_its_version(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copy(ROOT / "LICENSE", tmp_path)
-    shutil.copytree(ROOT / "sonicrnn", tmp_path / "sonicrnn", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("sonicrnn", "serving"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "README.md").write_text("its text does not matter here")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "."]
     subprocess.run(build, cwd=tmp_path, check=True, capture_output=True, timeout=240)
     (wheel,) = tmp_path.glob("sonicrnn-0.1.0-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "sonicrnn/errors.py" in names
+    assert {f"serving/page/{path.name}" for path in (ROOT / "serving" / "page").iterdir()} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "runs", "requirements"))]
 
 

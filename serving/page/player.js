@@ -62,12 +62,15 @@ export class Player {
   }
 
   ended() {
-    const { samples } = this.scheduled.shift();
-    this.heard.push(samples);
-    this.heardFrames += samples.length;
-    while (this.heard.length * samples.length > KEPT_SECONDS * this.rate) this.heard.shift();
+    this.keep(this.scheduled.shift().samples);
     if (!this.scheduled.length) this.ranOut();
     this.more(1);
+  }
+
+  keep(samples) {
+    this.heard.push(samples);
+    this.heardFrames += samples.length;
+    while (this.heard.length * this.heard[0].length > KEPT_SECONDS * this.rate) this.heard.shift();
   }
 
   ranOut() {
@@ -105,7 +108,7 @@ export class Player {
 
   /** Silence. What was heard stays. */
   close() {
-    this.heard.push(...this.parts());
+    for (const samples of this.parts()) this.keep(samples);
     for (const { source } of this.scheduled) source.onended = null;
     this.scheduled = [];
     if (this.context.state !== "closed") this.context.close();
