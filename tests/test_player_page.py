@@ -189,13 +189,14 @@ def test_it_plays_for_a_minute_without_a_gap_beside_other_listeners(server: Serv
 def test_the_temperature_changes_while_it_plays(server: Server, watched_page: WatchedPage, tmp_path: Path) -> None:
     page = watched_page.page
     opened(page, server)
-    assert page.locator("#degrees").inner_text() == "0.70, its own"
+    assert page.locator("#degrees").inner_text() == "0.70, the model's own"
     play(page, seed=3)
     until(page, f"{HEARD} >= 1")
     slider = page.get_by_label("Temperature", exact=True)
     slider.focus()
     page.keyboard.press("End")
     assert page.locator("#degrees").inner_text() == "2.00"
+    page.get_by_role("button", name="The model's own").wait_for()
     until(page, f"{HEARD} >= 6")
     page.get_by_role("button", name="Pause").click()
     pcm = saved(page, tmp_path)
@@ -206,6 +207,9 @@ def test_the_temperature_changes_while_it_plays(server: Server, watched_page: Wa
     changed = next(index for index in range(count) if np.abs(figures[index] - figures[count + index]).max() > 33)
     assert 10 <= changed < 50
     alike(pcm[: count * PORTION], server.stepped([-1.0] * changed + [2.0] * (count - changed), seed=3))
+    page.get_by_role("button", name="The model's own").click()
+    assert page.locator("#degrees").inner_text() == "0.70, the model's own"
+    assert page.evaluate("document.activeElement.id") == "temperature"
 
 
 def test_it_goes_on_from_a_file_of_ones_own(

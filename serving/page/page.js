@@ -171,14 +171,16 @@ function enterState(state, words) {
 function showError(words) {
   at.error.textContent = words;
   at.error.hidden = !words;
+  if (words) at.error.scrollIntoView({ block: "nearest" });
 }
 
 function showTemperature() {
   const value = warmth < 0 ? about.card.temperature : warmth;
   at.temperature.value = value;
-  const text = `${value.toFixed(2)}${warmth < 0 ? ", its own" : ""}`;
+  const text = `${value.toFixed(2)}${warmth < 0 ? ", the model's own" : ""}`;
   at.temperature.setAttribute("aria-valuetext", text);
   at.degrees.textContent = text;
+  at.own.hidden = warmth < 0;
 }
 
 function showPrime() {
@@ -228,7 +230,10 @@ at.play.addEventListener("click", attempt(toggle));
 at.stop.addEventListener("click", attempt(stop));
 at.save.addEventListener("click", attempt(save));
 at.temperature.addEventListener("input", () => warm(Number(at.temperature.value)));
-at.own.addEventListener("click", () => warm(OWN));
+at.own.addEventListener("click", () => {
+  warm(OWN);
+  at.temperature.focus();
+});
 at.file.addEventListener("change", attempt(async () => {
   if (at.file.files.length) await chooseAndPlay(at.file.files[0]);
 }));
