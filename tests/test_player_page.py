@@ -155,6 +155,37 @@ def test_it_plays_without_a_gap_beside_other_listeners_and_pictures_and_meter_mo
     assert {host for host in hosts if not host.startswith("data:")} == {server.base}
 
 
+def test_blocks_follow_each_other_to_the_sample(server: Server, watched_page: WatchedPage, tmp_path: Path) -> None:
+    """What goes to the loudspeaker is the stream itself: nothing is missing, repeated or smoothed."""
+    page = watched_page.page
+    page.add_init_script(TAP)
+    opened(page, server)
+    play(page, seed=6)
+    until(page, "window.portions.length >= 25")
+    page.get_by_role("button", name="Pause").click()
+    stream = saved(page, tmp_path)
+    portions = [np.round(32768 * np.array(one)).astype("<i2").tobytes() for one in page.evaluate("window.portions")]
+    sounding = [index for index, portion in enumerate(portions) if np.frombuffer(portion, "<i2")[[0, -1]].any()][1:-1]
+    assert len(sounding) > 10
+    assert [index for index in sounding if portions[index] not in stream] == []
+
+
+# Before the page's own scripts: what is connected to the loudspeaker is noted, too.
+TAP = """
+window.portions = [];
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...rest) {
+    if (to instanceof AudioDestinationNode) {
+        const tap = this.context.createScriptProcessor(4096, 1, 1);
+        tap.onaudioprocess = (event) => window.portions.push([...event.inputBuffer.getChannelData(0)]);
+        connect.call(this, tap);
+        connect.call(tap, to);
+    }
+    return connect.call(this, to, ...rest);
+};
+"""
+
+
 def test_where_the_server_is_too_slow_the_gap_is_counted_and_told_and_it_goes_on(
     server: Server, watched_page: WatchedPage, tmp_path: Path
 ) -> None:
