@@ -23,8 +23,9 @@ from serving.page_files import page_routes
 from serving.refusal import refusal
 from serving.service import Service
 from serving.socket_stream import SocketStream
-from serving.streams import FIELDS, Streams, refuse_unknown, wish
+from serving.streams import Streams
 from serving.wav_stream import WavStream, fields
+from serving.wishes import FIELDS, refuse_unknown, wish
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 MOST_BYTES = 64 << 20  # of a request's body

@@ -16,7 +16,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from serving.failures import Code, Failure, invalid
 from serving.json_tensors import parse
 from serving.service import Service
-from serving.streams import FIELDS, NO_PRIME, Live, Streams, Wish, first_of, refuse_unknown, shown, temperature, wish
+from serving.streams import Live, Streams, first_of
+from serving.wishes import FIELDS, NO_PRIME, Wish, refuse_unknown, shown, temperature, wish
 
 ERROR = 4000  # close codes from here on are free for applications
 MOST_MORE = 1000  # blocks asked for by one message

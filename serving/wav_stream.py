@@ -15,12 +15,28 @@ from starlette.types import Receive, Scope, Send
 
 from serving.failures import Failure, invalid
 from serving.refusal import refusal
-from serving.streams import FIELDS, Live, Pace, Streams, first_of, refuse_unknown, shown, wish
+from serving.streams import Live, Streams, first_of
+from serving.wishes import FIELDS, refuse_unknown, shown, wish
 
 AHEAD_SECONDS = 8.0  # browsers begin to play an address when they have about 256 KB of it
 MOST_SECONDS = 6 * 3600.0  # of a stream with an end: its bytes are to be counted in 32 bits
 UNKNOWN = 0xFFFFFFFF  # bytes of a WAV file that is not finished
 WHOLE = ("version", "seed")  # parameters that are whole numbers
+
+
+class Pace:
+    """Keeps a stream at most `ahead` seconds ahead of its listener, who hears one second each second.
+
+    Where the listener had to wait, nothing is made up for later: it is as far ahead as before.
+    """
+
+    def __init__(self, ahead: float):
+        self.ahead, self._heard = ahead, -math.inf
+
+    def sent(self, seconds: float, now: float) -> float:
+        """So much more was sent at `now`, s: how many seconds to wait before sending on."""
+        self._heard = max(self._heard, now) + seconds
+        return max(0.0, self._heard - now - self.ahead)
 
 
 class WavStream:

@@ -29,7 +29,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from serving.failures import Code, Failure
 from serving.metrics import Metrics
-from serving.streams import Live, Pace, wish
+from serving.streams import Live
+from serving.wav_stream import Pace
+from serving.wishes import wish
 from tests.served import STEP_SECONDS, Server, alike, export_small
 from tests.small_runs import RATE
 
@@ -244,6 +246,7 @@ def test_who_listens_already_waits_where_the_queue_is_full() -> None:
     failures.append(Failure(Code.INTERNAL, "broken"))
     with pytest.raises(Failure, match="broken"):
         asyncio.run(live.block())
+    assert ':tensorflow:serving:request_count{model_name="my",status="INTERNAL"} 1\n' in Busy.metrics.page()
 
 
 def test_about_has_the_card(server: Server) -> None:
