@@ -19,7 +19,7 @@ WINDOWS = 12  # of the song, spread over it
 USUAL_SHARE = 0.2  # of the windows, from which a pulsation is one of the song's
 # What a piece may differ by and still be as the song is: real audio of the song does, too.
 LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.2, 1.08
-COPIED_SHARE = 0.05
+COPIED_SHARE = 0.03
 MOST = 3.0  # that one figure counts, in units of what it may differ by
 MOST_GAIN_DB = 40.0  # a copy is one at any level
 _LEAST_FLATNESS = 1e-9

@@ -15,12 +15,13 @@ from sonicrnn.files import write_text
 from sonicrnn.generator import Calibration
 from sonicrnn.models import SongModel
 from sonicrnn.portrait import portrait
-from sonicrnn.recall import make_recall
+from sonicrnn.recall import Recall, make_recall
 from sonicrnn.run import Run
 from sonicrnn.song import Normaliser
 
 RATE = 16_000
 PRIME_SAMPLES = 36_000
+BEAT_SECONDS = 0.5
 
 RECALLED: dict[str, Any] = {
     "frames": {"kind": "stft", "frame_length": 512, "hop": 256, "parts": 6, "recall": True, "phase_steps": 4},
@@ -48,5 +49,8 @@ def make_run(folder: Path, song: npt.NDArray[np.float32], tree: dict[str, Any]) 
     np.save(run.primes, np.stack([song[start : start + PRIME_SAMPLES] for start in (0, 20_000)]))
     if settings.frames.recall:
         rows = encoding.encode(tf.constant(song[None]))[0].numpy()
-        make_recall(rows, song, encoding).save(run.recall)
+        made = make_recall(rows, song, encoding)
+        # A song as short as these keeps no beat that could be told; here it has one.
+        place = made.step_seconds * np.arange(made.count) % BEAT_SECONDS
+        Recall(made.units, made.motion, made.passages, place, BEAT_SECONDS).save(run.recall)
     return run

@@ -95,4 +95,4 @@ def test_what_is_copied_of_the_song_is_told_and_counts(song: Portrait) -> None:
     assert 0.4 < copied(half) < 0.7
     more = sound(60, seed=2)
     assert song.unlike(more, RATE, 0.5) > song.unlike(more, RATE, 0.07) > 0.0
-    assert song.unlike(more, RATE, 0.03) == 0.0
+    assert song.unlike(more, RATE, 0.02) == 0.0
