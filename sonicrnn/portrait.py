@@ -21,6 +21,7 @@ USUAL_SHARE = 0.2  # of the windows, from which a pulsation is one of the song's
 LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.2, 1.08
 COPIED_SHARE = 0.03
 MOST = 3.0  # that one figure counts, in units of what it may differ by
+WEIGHS_PULSATION = 2.0  # as much as two others: it is what chance loses most easily
 MOST_GAIN_DB = 40.0  # a copy is one at any level
 _LEAST_FLATNESS = 1e-9
 
@@ -69,7 +70,7 @@ class Portrait:
         if self.pulsations:
             found = pulsation_rate(samples, rate)
             off = min(abs(math.log(found / own)) for own in self.pulsations) if found else math.inf
-            complaints.append(_beyond(off, math.log(PULSATION_FACTOR)))
+            complaints.append(WEIGHS_PULSATION * _beyond(off, math.log(PULSATION_FACTOR)))
         return sum(complaints)
 
 
