@@ -53,7 +53,7 @@ def _generate(options: argparse.Namespace, generator: RunGenerator) -> Mapping[s
     first = SEED if options.seed is None else options.seed
     seeds = [first + index for index in range(COUNT if options.count is None else options.count)]
     print(f"generating {len(seeds)} × {seconds:g} s at temperature {temperature:g}", flush=True)
-    made = generator.generate(generator.primes("validation", seeds), seconds, temperature, seeds, options.takes)
+    made = generator.generate(generator.primes("validation", seeds), seconds, temperature, seeds, takes=options.takes)
     return {f"seed {seed}": samples for seed, samples in zip(seeds, made, strict=True)}
 
 

@@ -45,7 +45,7 @@ def _write_piece(
     name = f"{'continued' if options.continue_ else 'piece'}-seed{seed}-t{temperature:.2f}.{options.format}"
     rate = generator.encoding.sample_rate
     with audio_writer(folder / name, rate, round(seconds * rate)) as write:
-        for block in generator.stream(prime[None], seconds, temperature, [seed], options.takes):
+        for block in generator.stream(prime[None], seconds, temperature, [seed], takes=options.takes):
             write(block[0])
     print(f"{folder / name}  {seconds:g} s, temperature {temperature:g}, seed {seed}", flush=True)
 

@@ -134,6 +134,7 @@ class Generator:
         seconds: float,
         temperature: Sequence[float] | float | None = None,
         seeds: Sequence[int] = (1,),
+        *,
         takes: int | None = None,
     ) -> np.ndarray:
         """Pieces of exactly `round(seconds * sample_rate)` samples, float32 [pieces, samples] within full scale.
@@ -145,7 +146,7 @@ class Generator:
             seeds: one for each piece.
             takes: of which the best is kept, section by section, see `takes.py`; None takes the run's own.
         """
-        return np.concatenate(list(self.stream(primes, seconds, temperature, seeds, takes)), 1)
+        return np.concatenate(list(self.stream(primes, seconds, temperature, seeds, takes=takes)), 1)
 
     def stream(
         self,
@@ -153,6 +154,7 @@ class Generator:
         seconds: float,
         temperature: Sequence[float] | float | None = None,
         seeds: Sequence[int] = (1,),
+        *,
         takes: int | None = None,
         block_seconds: float = BLOCK_SECONDS,
     ) -> Iterator[np.ndarray]:

@@ -81,7 +81,7 @@ class Served:
         return {name: value.numpy() for name, value in graph(**given).items()}
 
     def in_python(self, prime: Samples, seconds: float, seed: int, temperature: float | None = None) -> Samples:
-        blocks = self.generator.stream(prime[None], seconds, temperature, [seed], LIMITS.block_seconds)
+        blocks = self.generator.stream(prime[None], seconds, temperature, [seed], block_seconds=LIMITS.block_seconds)
         return np.concatenate(list(blocks), 1)[0]
 
 

@@ -81,7 +81,7 @@ def test_every_section_goes_on_from_the_best_of_the_one_before(
     generator: Generator, choosing: Generator, primes: Samples, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("sonicrnn.generator.SECTION_SECONDS", 0.5)
-    made = np.concatenate(list(choosing.stream(primes[:1], 3.0, 1.0, [7], 2, block_seconds=0.5)), 1)[0]
+    made = np.concatenate(list(choosing.stream(primes[:1], 3.0, 1.0, [7], takes=2, block_seconds=0.5)), 1)[0]
     section, sections = RATE // 2, math.ceil(3.0 / 0.5)
     assert len(asked(choosing)) == 2 * sections
     chosen = 0
