@@ -19,9 +19,9 @@ WINDOWS = 12  # of the song, spread over it
 USUAL_SHARE = 0.2  # of the windows, from which a pulsation is one of the song's
 # What a piece may differ by and still be as the song is: real audio of the song does, too.
 LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.2, 1.08
-COPIED_SHARE = 0.03
+COPIED_SHARE = 0.05
 MOST = 3.0  # that one figure counts, in units of what it may differ by
-WEIGHS_PULSATION = 2.0  # as much as two others: it is what chance loses most easily
+WEIGHS_MOST = 2.0  # as much as two others: a pulsation that is lost, which chance does most easily, and what is copied
 MOST_GAIN_DB = 40.0  # a copy is one at any level
 _LEAST_FLATNESS = 1e-9
 
@@ -58,7 +58,7 @@ class Portrait:
         """
         flatness = max(_LEAST_FLATNESS, spectral_flatness(samples, rate))
         complaints = [
-            _beyond(copied, COPIED_SHARE),
+            WEIGHS_MOST * _beyond(copied, COPIED_SHARE),
             _beyond(level(samples) - self.level, LEVEL_DB),
             _beyond(math.log(flatness / self.flatness), math.log(FLATNESS_FACTOR)),
         ]
@@ -70,7 +70,7 @@ class Portrait:
         if self.pulsations:
             found = pulsation_rate(samples, rate)
             off = min(abs(math.log(found / own)) for own in self.pulsations) if found else math.inf
-            complaints.append(WEIGHS_PULSATION * _beyond(off, math.log(PULSATION_FACTOR)))
+            complaints.append(WEIGHS_MOST * _beyond(off, math.log(PULSATION_FACTOR)))
         return sum(complaints)
 
 

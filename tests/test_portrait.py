@@ -63,7 +63,7 @@ def test_a_piece_that_fades_is_complained_of(song: Portrait) -> None:
 
 
 def test_no_figure_counts_for_more_than_its_most(song: Portrait) -> None:
-    assert song.unlike(np.zeros(60 * RATE, np.float32), RATE) <= 7 * MOST
+    assert song.unlike(np.zeros(60 * RATE, np.float32), RATE) <= 8 * MOST
     assert song.unlike(np.zeros(60 * RATE, np.float32), RATE) > 3 * MOST
 
 
