@@ -17,6 +17,7 @@ class Code(Enum):
     PERMISSION_DENIED = (403, grpc.StatusCode.PERMISSION_DENIED)
     NOT_FOUND = (404, grpc.StatusCode.NOT_FOUND)
     RESOURCE_EXHAUSTED = (429, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    CANCELLED = (499, grpc.StatusCode.CANCELLED)
     INTERNAL = (500, grpc.StatusCode.INTERNAL)
     UNAVAILABLE = (503, grpc.StatusCode.UNAVAILABLE)
     DEADLINE_EXCEEDED = (504, grpc.StatusCode.DEADLINE_EXCEEDED)

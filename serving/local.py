@@ -58,7 +58,7 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
     await rpc.start()
     stop = _told_to_stop()
     watch = asyncio.create_task(versions.watch())
-    async with _rest(Streams(service, options.streams), options.host, options.rest_port) as rest_port:
+    async with _rest(Streams(service, options.streams, options.idle), options.host, options.rest_port) as rest_port:
         rest = f"http://{options.host}:{rest_port}"
         print(
             f"serving {versions.name} from {base}\n  page  {rest}/\n  REST  {rest}/v1/models/{versions.name}"
@@ -145,6 +145,7 @@ def _check(options: argparse.Namespace) -> None:
         "threads": (1, 256),
         "versions": (1, 100),
         "streams": (0, 10_000),
+        "idle": (0.1, 86_400),
         "timeout": (0.01, 3600),
     }
     refuse(out_of_range(options, ranges))
@@ -167,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--waiting", type=int, default=256, help="most rows in the queue (default: 256)")
     parser.add_argument("--threads", type=int, default=2, help="batches that run side by side (default: 2)")
     parser.add_argument("--streams", type=int, default=32, help="most streams that are open at once (default: 32)")
+    parser.add_argument("--idle", type=float, default=600.0, help="s that a stream may stand still (default: 600)")
     parser.add_argument("--timeout", type=float, default=60.0, help="longest that a request may take, s (default: 60)")
     return parser
 

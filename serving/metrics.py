@@ -10,9 +10,10 @@ import itertools
 import threading
 from collections import defaultdict
 
-BOUNDS = [10.0 * 1.8**index for index in range(28)]  # microseconds, up to 80 s
+BOUNDS = [10.0 * 1.8**index for index in range(33)]  # microseconds, up to 25 minutes: TensorFlow Serving's own
 REQUESTS = ":tensorflow:serving:request_count"
 LATENCY = ":tensorflow:serving:request_latency"
+RUNTIME = ":tensorflow:serving:runtime_latency"
 QUEUING = ":tensorflow:serving:batching_session:queuing_latency"
 BATCH_SIZE = ":tensorflow:serving:batching_session:processed_batch_size"
 STREAMS = ":sonicrnn:streams_open"
@@ -34,16 +35,16 @@ class Metrics:
     def count(self, name: str, more: float = 1, **labels: str) -> None:
         """One more, or so many."""
         with self._lock:
-            self._counts[name, tuple(sorted(labels.items()))] += more
+            self._counts[name, tuple(labels.items())] += more
 
     def level(self, name: str, value: float, **labels: str) -> None:
         """What goes up and down is now this."""
         with self._lock:
-            self._levels[name, tuple(sorted(labels.items()))] = value
+            self._levels[name, tuple(labels.items())] = value
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """One more of this size, in microseconds or whatever the name says."""
-        key = name, tuple(sorted(labels.items()))
+        key = name, tuple(labels.items())
         with self._lock:
             self._buckets.setdefault(key, [0] * (len(BOUNDS) + 1))[bisect.bisect_left(BOUNDS, value)] += 1
             self._sums[key] += value

@@ -18,7 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from serving.failures import Failure, invalid
+from serving.failures import Code, Failure, invalid
 from serving.page_files import page_routes
 from serving.refusal import refusal
 from serving.service import Service
@@ -50,14 +50,13 @@ def application(streams: Streams) -> Starlette:
     async def versioned(request: Request) -> Response:
         if not request.url.path.lower().startswith("/v1/"):
             return PlainTextResponse("Not Found", 404)
+        path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0] or request.url.path
         try:
-            with service.counted("REST"):
+            with service.counted("REST", "predict" if _PREDICT.fullmatch(path) else ""):
                 service.let_in(request.headers.get("authorization"))
-                return Response(await _answer(service, request), media_type="application/json")
+                return Response(await _answer(service, request, path), media_type="application/json")
         except Failure as failure:
             return refusal(failure)
-        except ClientDisconnect:
-            return Response(status_code=499)
 
     async def about(request: Request) -> Response:
         try:
@@ -81,8 +80,7 @@ def application(streams: Streams) -> Starlette:
     return Starlette(routes=routes)
 
 
-async def _answer(service: Service, request: Request) -> bytes:
-    path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0] or request.url.path
+async def _answer(service: Service, request: Request, path: str) -> bytes:
     if request.method == "POST" and (found := _PREDICT.fullmatch(path)):
         body = await _body(request)
         return await service.predict_json(_spec(found), body)
@@ -98,11 +96,14 @@ async def _answer(service: Service, request: Request) -> bytes:
 
 async def _body(request: Request) -> bytes:
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MOST_BYTES:
-            raise invalid(f"the request has more than {MOST_BYTES >> 20} MB")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MOST_BYTES:
+                raise invalid(f"the request has more than {MOST_BYTES >> 20} MB")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise Failure(Code.CANCELLED, "the client left before its request was whole") from None
     return await asyncio.to_thread(b"".join, chunks)
 
 

@@ -28,7 +28,7 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:
         async with _answered(self.service, context):
-            with self.service.counted("GRPC"):
+            with self.service.counted("GRPC", "Predict"):
                 left = context.time_remaining()
                 return await self.service.predict(request, self.service.timeout if left is None else left)
 

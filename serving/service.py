@@ -19,7 +19,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from serving.batching import Batcher
 from serving.failures import Code, Failure, invalid
 from serving.json_tensors import parse, read_inputs, signature_name, write_outputs
-from serving.metrics import LATENCY, REQUESTS, Metrics
+from serving.metrics import LATENCY, REQUESTS, RUNTIME, Metrics
 from serving.versions import Version, Versions
 
 DEFAULT = "serving_default"
@@ -50,19 +50,29 @@ class Service:
             raise Failure(Code.UNAUTHENTICATED, "a token is asked for: send the header Authorization: Bearer TOKEN")
 
     @contextlib.contextmanager
-    def counted(self, entrypoint: str) -> Iterator[None]:
-        """Count a request, how it ended, and how long it took."""
-        start, status = time.monotonic(), "OK"
+    def counted(self, entrypoint: str, api: str) -> Iterator[None]:
+        """Count a request and how it ended; where it ended well, how long it took, too.
+
+        Args:
+            entrypoint: REST, GRPC or STREAM.
+            api: as TensorFlow Serving names it: Predict by gRPC, predict by REST, nothing for status and metadata.
+        """
+        start, status, name = time.monotonic(), "OK", self.versions.name
         try:
             yield
+            took = 1e6 * (time.monotonic() - start)
+            self.metrics.observe(LATENCY, took, model_name=name, API=api, entrypoint=entrypoint)
         except Failure as failure:
             status = failure.code.name
             raise
+        except asyncio.CancelledError:  # who asked has left
+            status = Code.CANCELLED.name
+            raise
+        except Exception:
+            status = Code.INTERNAL.name
+            raise
         finally:
-            name = self.versions.name
             self.metrics.count(REQUESTS, model_name=name, status=status)
-            took = 1e6 * (time.monotonic() - start)
-            self.metrics.observe(LATENCY, took, model_name=name, API="Predict", entrypoint=entrypoint)
 
     async def predict_json(self, spec: ModelSpec, body: bytes) -> bytes:
         """A REST request. Raises Failure."""
@@ -120,7 +130,11 @@ class Service:
     ) -> dict[str, np.ndarray]:
         """The outputs of a signature, from a batch with others. Raises Failure."""
         _check_tensors(inputs, version.signatures[signature].inputs)
-        return await self.batcher.run(version, signature, version.run, inputs, time.monotonic() + seconds)
+        start = time.monotonic()
+        made = await self.batcher.run(version, signature, version.run, inputs, start + seconds)
+        took = 1e6 * (time.monotonic() - start)
+        self.metrics.observe(RUNTIME, took, model_name=self.versions.name, API="Predict", runtime="TF1")
+        return made
 
 
 def _check_names(given: set[str], wanted: set[str]) -> None:

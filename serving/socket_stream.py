@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from serving.failures import Code, Failure, invalid
 from serving.json_tensors import parse
 from serving.service import Service
-from serving.streams import Live, Streams, first_of
+from serving.streams import Live, Streams, first_of, soon
 from serving.wishes import FIELDS, NO_PRIME, Wish, refuse_unknown, shown, temperature, wish
 
 ERROR = 4000  # close codes from here on are free for applications
@@ -44,17 +44,22 @@ class SocketStream:
     async def _stream(self, socket: WebSocket) -> None:
         asked, more = await _begin(socket, self.streams.service)
         async with self.streams.open(asked) as live:
-            listener = Listener(socket, live)
+            listener = Listener(socket, live, self.streams.idle)
             listener.ask(more)
             await socket.send_json(_about(live, self.streams.service))
             await first_of(listener.play(), listener.obey(), live.left())
 
 
 class Listener:
-    """One who listens: what is sent to it, and what it says meanwhile."""
+    """One who listens: what is sent to it, and what it says meanwhile.
 
-    def __init__(self, socket: WebSocket, live: Live):
-        self.socket, self.live = socket, live
+    Args:
+        socket, live: the two ends that it joins.
+        idle: seconds that it may ask for nothing, or take nothing.
+    """
+
+    def __init__(self, socket: WebSocket, live: Live, idle: float):
+        self.socket, self.live, self.idle = socket, live, idle
         self._asked_for = asyncio.Semaphore(0)
 
     def ask(self, more: Any) -> None:
@@ -67,8 +72,8 @@ class Listener:
     async def play(self) -> None:
         """Send the blocks that are asked for. Raises Failure."""
         while True:
-            await self._asked_for.acquire()
-            await self.socket.send_bytes(await self.live.block())
+            await soon(self.idle, self._asked_for.acquire())
+            await soon(self.idle, self.socket.send_bytes(await self.live.block()))
 
     async def obey(self) -> None:
         """Do what the messages say. Raises Failure, and WebSocketDisconnect when the listener leaves."""
@@ -83,18 +88,18 @@ class Listener:
 async def _begin(socket: WebSocket, service: Service) -> tuple[Wish, Any]:
     """What the first messages ask for, and for how many blocks. Raises Failure."""
 
-    async def soon() -> str | bytes:
+    async def first() -> str | bytes:
         try:
             return await asyncio.wait_for(_message(socket), service.timeout)
         except asyncio.TimeoutError:
             raise Failure(Code.DEADLINE_EXCEEDED, "the message that the stream begins with did not come") from None
 
-    said = _object(await soon())
+    said = _object(await first())
     refuse_unknown(said, (*FIELDS, "token", "prime", "more"))
     _let_in(socket, service, said.get("token"))
     if type(said.get("prime", False)) is not bool:
         raise invalid(f"prime must be true, where the next message is one, not {shown(said['prime'])}")
-    prime = _samples(await soon()) if said.get("prime") else NO_PRIME
+    prime = _samples(await first()) if said.get("prime") else NO_PRIME
     return wish(said, service.versions.name, prime), said.get("more", 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,10 +77,11 @@ class Streams:
     Args:
         service: that makes them.
         most: how many may be open at once.
+        idle: seconds that one may stand still: nothing is asked for, or nothing is taken.
     """
 
-    def __init__(self, service: Service, most: int):
-        self.service, self.most = service, most
+    def __init__(self, service: Service, most: int, idle: float = 600.0):
+        self.service, self.most, self.idle = service, most, idle
         self._open = 0
 
     @contextlib.asynccontextmanager
@@ -94,7 +95,7 @@ class Streams:
             "seed": np.array([asked.seed], np.int32),
         }
         with contextlib.ExitStack() as held:
-            with self.service.counted("STREAM"):
+            with self.service.counted("STREAM", "stream"):
                 held.enter_context(self._one_more())
                 version = held.enter_context(self.service.versions.using(asked.spec))
                 if not {"start", "step"} <= set(version.signatures):
@@ -116,6 +117,14 @@ class Streams:
         finally:
             self._open -= 1
             self.service.metrics.level(STREAMS, self._open, **labels)
+
+
+async def soon(idle: float, what: Awaitable[Any]) -> None:
+    """Wait for something that the listener does. Raises Failure where it does nothing for `idle` seconds."""
+    try:
+        await asyncio.wait_for(what, idle)
+    except asyncio.TimeoutError:
+        raise Failure(Code.DEADLINE_EXCEEDED, f"the stream stood still for {idle:g} s: begin again") from None
 
 
 async def first_of(*some: Coroutine[Any, Any, Any]) -> None:

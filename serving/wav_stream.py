@@ -11,11 +11,11 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from serving.failures import Failure, invalid
 from serving.refusal import refusal
-from serving.streams import Live, Streams, first_of
+from serving.streams import Live, Streams, first_of, soon
 from serving.wishes import FIELDS, refuse_unknown, shown, wish
 
 AHEAD_SECONDS = 8.0  # browsers begin to play an address when they have about 256 KB of it
@@ -47,7 +47,11 @@ class WavStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        service = self.streams.service
+        service, idle = self.streams.service, self.streams.idle
+
+        async def taken(message: Message) -> None:
+            await soon(idle, send(message))
+
         try:
             service.let_in(request.headers.get("authorization"))
             if request.method != "GET":
@@ -57,8 +61,8 @@ class WavStream:
             async with self.streams.open(wish(values, service.versions.name)) as live:
                 await send({"type": "http.response.start", "status": 200, "headers": _headers(live)})
                 with contextlib.suppress(Failure):  # too late for a status: a length in the header tells what lacks
-                    await first_of(_sound(live, seconds, pace, send), live.left(), _gone(receive))
-                await send({"type": "http.response.body"})
+                    await first_of(_sound(live, seconds, pace, taken), live.left(), _gone(receive))
+            await send({"type": "http.response.body"})
         except Failure as failure:
             await refusal(failure)(scope, receive, send)
 

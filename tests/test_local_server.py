@@ -120,10 +120,31 @@ def test_health_and_metrics(server: Server) -> None:
     check = server.channel.unary_unary("/grpc.health.v1.Health/Check")
     assert check(b"") == b"\x08\x01"
     server.predict({"instances": [ROW]})
-    with urllib.request.urlopen(f"{server.base}/monitoring/prometheus/metrics") as answer:
-        page = answer.read().decode()
-    assert re.search(r':tensorflow:serving:request_count\{model_name="my",status="OK"\} [1-9]', page)
-    assert re.search(r':tensorflow:serving:request_latency_bucket\{.*entrypoint="REST".*le="\+Inf"\} [1-9]', page)
+    server.rpc(**arrays())
+
+    def page() -> str:
+        with urllib.request.urlopen(f"{server.base}/monitoring/prometheus/metrics") as answer:
+            return str(answer.read().decode())
+
+    before = page()
+    for api, entrypoint in (("predict", "REST"), ("Predict", "GRPC")):
+        found = f':tensorflow:serving:request_latency_bucket{{model_name="my",API="{api}",entrypoint="{entrypoint}",'
+        assert re.search(re.escape(found) + r'le="\+Inf"\} [1-9]', before)
+    assert re.search(r':runtime_latency_count\{model_name="my",API="Predict",runtime="TF1"\} [1-9]', before)
+    server.ask("/v1/models/my/metadata")
+    server.predict({"instances": [{**ROW, "seconds": -1}]})
+    counted = {
+        'request_count{model_name="my",status="OK"}': 1,
+        'request_count{model_name="my",status="INVALID_ARGUMENT"}': 1,
+        'request_latency_count{model_name="my",API="predict",entrypoint="REST"}': 0,  # what failed has none
+        'request_latency_count{model_name="my",API="",entrypoint="REST"}': 1,
+    }
+    assert {what: metric(page(), what) - metric(before, what) for what in counted} == counted
+
+
+def metric(page: str, what: str) -> float:
+    found = re.search(rf"^:tensorflow:serving:{re.escape(what)} (\S+)$", page, re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 def test_requests_that_come_together_are_one_batch_and_each_gets_its_own(server: Server) -> None:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import struct
 import time
+import types
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ from websockets.sync.client import ClientConnection, connect
 from serving.failures import Code, Failure
 from serving.metrics import Metrics
 from serving.streams import Live
-from serving.wav_stream import Pace
+from serving.wav_stream import Pace, WavStream
 from serving.wishes import wish
 from tests.served import STEP_SECONDS, Server, alike, export_small
 from tests.small_runs import RATE
@@ -49,7 +50,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, small_song: Samples) -> P
 
 @pytest.fixture(scope="module")
 def server(exported: Path) -> Iterator[Server]:
-    options = ("--streams", str(MOST), "--label", "stable=1", "--threads", "1", "--timeout", "20")
+    options = ("--streams", str(MOST), "--label", "stable=1", "--threads", "1", "--timeout", "20", "--idle", "3")
     made = Server(exported, *options, token=TOKEN)
     yield made
     rest = made.stop()
@@ -249,6 +250,42 @@ def test_who_listens_already_waits_where_the_queue_is_full() -> None:
     assert ':tensorflow:serving:request_count{model_name="my",status="INTERNAL"} 1\n' in Busy.metrics.page()
 
 
+def test_who_takes_nothing_for_too_long_gives_its_place_away() -> None:
+    made = {"pcm_bytes": [b"\1\0"], "sample_rate": [1], "state_bytes": ["on"]}
+    sent: list[Any] = []
+    places = [True]
+
+    class Still:
+        """Whose listener takes the header and then nothing."""
+
+        timeout, metrics, idle, let_in = 20.0, Metrics(), 0.05, staticmethod(lambda _: None)
+        versions = type("Versions", (), {"name": "my", "number": 1})
+
+        @property
+        def service(self) -> Any:
+            return self
+
+        async def run(self, *_: Any) -> Any:
+            return made
+
+        @contextlib.asynccontextmanager
+        async def open(self, asked: Any) -> Any:
+            version = types.SimpleNamespace(number=1, leaving=asyncio.Event())
+            yield Live(self, version, asked, made)  # type: ignore[arg-type]
+            places.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) > 2 and places:
+            await asyncio.sleep(60)
+
+    scope = {"type": "http", "method": "GET", "path": "/stream", "query_string": b"ahead=inf", "headers": []}
+    asyncio.run(WavStream(Still())(scope, asyncio.Event().wait, send))  # type: ignore[arg-type]
+    assert places == []
+    assert [message["type"] for message in sent] == ["http.response.start", *["http.response.body"] * 3]
+    assert not sent[-1].get("more_body")
+
+
 def test_about_has_the_card(server: Server) -> None:
     status, about = server.ask("/about?label=stable", **ALLOWED)
     assert (status, about["model"], about["version"]) == (200, "my", 1)
@@ -342,6 +379,17 @@ def test_one_listener_too_many_is_told_so(server: Server) -> None:
         with talk(server, FIRST) as socket:
             assert refused(socket) == (4429, "3 streams are open, and no more may be: try again later")
     until(lambda: metric(server, "sonicrnn:streams_open") == 0)
+
+
+def test_a_stream_of_which_nothing_is_asked_for_too_long_is_told_so(server: Server) -> None:
+    with talk(server, {**FIRST, "more": 1}) as socket:
+        assert len([socket.recv(), socket.recv()]) == 2
+        time.sleep(2)
+        socket.send(json.dumps({"more": 1}))
+        assert len(socket.recv()) == 2 * STEP
+        start = time.monotonic()
+        assert refused(socket) == (4504, "the stream stood still for 3 s: begin again")
+        assert 2.5 < time.monotonic() - start < 10
 
 
 @pytest.mark.slow
