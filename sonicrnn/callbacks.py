@@ -27,6 +27,7 @@ from sonicrnn.models import SongModel
 from sonicrnn.pictures import learning_curves, save_figure
 from sonicrnn.run import Run
 from sonicrnn.selection import is_better
+from sonicrnn.strategy import Spread
 
 
 @contextlib.contextmanager
@@ -48,9 +49,10 @@ def averaged_weights(model: SongModel) -> Iterator[None]:
 class Pace(keras.callbacks.Callback):
     """Counts steps and seconds, sets the learning rate, and stops at the limits or at a loss that is no number."""
 
-    def __init__(self, settings: TrainSettings, progress: Progress, epoch_steps: int):
+    def __init__(self, settings: TrainSettings, progress: Progress, epoch_steps: int, spread: Spread):
         super().__init__()
         self.settings, self.progress, self.epoch_steps = settings, progress, epoch_steps
+        self.spread = spread
         self.loss = math.nan
 
     @property
@@ -100,9 +102,9 @@ class Pace(keras.callbacks.Callback):
         self.tick()
 
     def tick(self) -> None:
-        """Add the time since the last look to the training's time."""
+        """Add the time since the last look to the training's time: the chief's clock is that of all."""
         now = time.monotonic()
-        self.progress.seconds += now - self.clock
+        self.progress.seconds = float(self.spread.from_chief(np.array(self.progress.seconds + now - self.clock)))
         self.clock = now
 
 
@@ -144,7 +146,7 @@ class Judge(keras.callbacks.Callback):
                 "validation_loss": loss,
                 **scored,
                 "gradient_norm": float(logs["gradient_norm"]),
-                "learning_rate": float(model.optimizer.learning_rate),
+                "learning_rate": float(tf.convert_to_tensor(model.optimizer.learning_rate)),
             }
         )
         logs["validation_loss"] = loss
@@ -178,6 +180,20 @@ def validation_loss(model: SongModel, data: tf.data.Dataset) -> float:
         total += float(model.example_loss(inputs, targets)) * len(inputs)
         count += len(inputs)
     return total / count
+
+
+class Together(keras.callbacks.Callback):
+    """The last at an epoch's end: all processes go on, or stop, as the chief does."""
+
+    def __init__(self, progress: Progress, spread: Spread):
+        super().__init__()
+        self.progress, self.spread = progress, spread
+
+    def on_epoch_end(self, epoch, logs=None):
+        progress, model = self.progress, self.model
+        stop, patience = self.spread.from_chief(np.array([model.stop_training, progress.out_of_patience], np.int64))
+        model.stop_training, progress.out_of_patience = bool(stop), bool(patience)
+        progress.epoch, progress.epoch_step, progress.loss_sum = epoch + 1, 0, 0.0
 
 
 class Curves(keras.callbacks.Callback):

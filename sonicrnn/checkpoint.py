@@ -49,14 +49,14 @@ class Progress:
 
 def save_checkpoint(file: Path, model: SongModel, progress: Progress) -> None:
     """Write every variable (weights, optimizer, averages, random seeds, metrics, carried state) and the progress."""
-    arrays = {f"{index:04d}": np.asarray(variable) for index, variable in enumerate(_variables(model))}
+    arrays = {f"{index:04d}": np.asarray(variable) for index, variable in enumerate(every_variable(model))}
     with written_beside(file) as beside, beside.open("wb") as stream:
         np.savez(stream, progress=np.array(json.dumps(asdict(progress))), **arrays)
 
 
 def load_checkpoint(file: Path, model: SongModel) -> Progress:
     """Put everything back as it was. Raises UserError when the file does not belong to this model."""
-    variables = _variables(model)
+    variables = every_variable(model)
     try:
         with np.load(file, allow_pickle=False) as stored:
             progress = json.loads(str(stored["progress"]))
@@ -85,6 +85,6 @@ def load_weights(file: Path) -> list[np.ndarray]:
         return [stored[name] for name in sorted(stored.files)]
 
 
-def _variables(model: SongModel) -> list[Any]:
+def every_variable(model: SongModel) -> list[Any]:
     """Every variable that a later step depends on, in an order that the settings alone decide."""
     return [*model.variables, *model.optimizer.variables, *model.averages, *model.carried]

@@ -156,6 +156,9 @@ class TrainSettings(Section):
     checkpoint_seconds: float = Field(30, ge=0, description="most that a killed run loses; 0: after every step")
     audio_minutes: float = Field(1.0, ge=0, description="minutes between two free runs to listen to; 0: every epoch")
     audio_seconds: float = Field(10.0, gt=0, le=600)
+    strategy: Literal["auto", "mirrored", "multi_worker"] = Field(
+        "auto", description="several GPUs, or the machines of TF_CONFIG, which auto takes where there are some"
+    )
 
     @model_validator(mode="after")
     def _is_scored(self) -> TrainSettings:

@@ -33,6 +33,7 @@ MOST_SPECTRA = 6_000  # that parts are found from, spread over the song
 MOST_BLOCKS = 60  # that statistics of a long song are taken from: half an hour, spread over it
 PART_FLOOR = 0.05  # of a part's root mean square, under its logarithm: 26 dB below it a part is as good as silent
 RIDGE = 300.0  # frames' worth of doubt about what follows from what
+FILES = ("statistics.json", "projection.npz")  # of an encoding that was saved; the second where it has arrays
 ARRAYS = ("mean", "analysis", "synthesis", "parts", "part_floor", "part_ceiling", "transition")
 MOST_OF_A_SPECTRUM = 192  # principal components of one spectrum that a stack of spectra is made of
 
@@ -198,7 +199,7 @@ class Encoding:
         """Write `statistics.json` and, for frames with arrays, `projection.npz`."""
         arrays = {name: getattr(self, name) for name in ARRAYS if getattr(self, name) is not None}
         if self.mean is not None:
-            with written_beside(folder / "projection.npz") as beside, beside.open("wb") as file:
+            with written_beside(folder / FILES[1]) as beside, beside.open("wb") as file:
                 np.savez(file, **arrays)
         facts = {
             "sample_rate": self.sample_rate,
@@ -206,15 +207,15 @@ class Encoding:
             "normaliser": asdict(self.normaliser),
             "dimension": self.dimension,
         }
-        write_json(folder / "statistics.json", facts)
+        write_json(folder / FILES[0], facts)
 
     @classmethod
     def load(cls, folder: Path) -> Encoding:
         """Read what `save` wrote. Raises UserError for a folder that lacks it."""
         try:
-            facts = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+            facts = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
             settings = FrameSettings(**facts["frames"])
-            arrays = {} if settings.kind == "waveform" else _read_arrays(folder / "projection.npz")
+            arrays = {} if settings.kind == "waveform" else _read_arrays(folder / FILES[1])
             return cls(
                 settings=settings,
                 sample_rate=facts["sample_rate"],

@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from sonicrnn.cluster import training_cluster
 from sonicrnn.config import describe, load_settings
 from sonicrnn.errors import run_command
+
+AGAIN_SECONDS = 2.0  # until a process that lost another starts again
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check everything that can be checked at once, then train. TensorFlow is imported only when that is done."""
     options = _parser().parse_args(arguments)
     settings = load_settings(options.config, options.overrides)
+    cluster = training_cluster(settings.train.strategy, os.environ)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from sonicrnn.listening import write_page
+    from sonicrnn.strategy import ProcessLost
     from sonicrnn.training import fit
 
-    run = fit(settings, config_stem=Path(options.config).stem, fresh=options.fresh)
+    try:
+        run = fit(settings, Path(options.config).stem, options.fresh, cluster=cluster)
+    except ProcessLost:
+        _start_again()
+    if run is None:
+        return  # the chief does the rest
     if not run.page.exists():
         write_page(run)
     print(f"more:   python -m sonicrnn.generate {run.folder} --seconds 60")
+
+
+def _start_again() -> NoReturn:
+    """Become a new process of the same command, which waits for the others and goes on from the chief's checkpoint."""
+    print("another process of the training is gone: starting again, from the last checkpoint", flush=True)
+    time.sleep(AGAIN_SECONDS)
+    os.execv(sys.executable, [sys.executable, *(word for word in sys.orig_argv[1:] if word != "--fresh")])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,18 +6,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sonicrnn.chance import Chance
 from sonicrnn.config import ModelSettings
 from sonicrnn.graphs import graph
 from sonicrnn.heads import make_head
 from sonicrnn.recurrent import GRU, LSTM
+from sonicrnn.strategy import SpreadModel, averaged, gathered, kept_alike, places
 
 LEAST_UNTOLD = 0.05  # of a figure's variance, however well the last frame seems to tell it
+
+# What a training draws random numbers for, see `chance`; from SELF_HEARD and DROPOUT on, several.
+STRENGTH, NOISE, SELF_HEARD, DROPOUT = 0, 1, 100, 200
 
 State = list[tf.Tensor]
 
 
 @keras.saving.register_keras_serializable("sonicrnn")
-class SongModel(keras.Model):
+class SongModel(SpreadModel):
     """Reads frames and predicts, at each, the parameters of the next one.
 
     `call` takes frames [batch, time, dimension] and gives parameters [batch, time, parameter]. `follow` also takes and
@@ -41,9 +46,6 @@ class SongModel(keras.Model):
             for index, width in enumerate(made.front)
         ]
         self.stack = [_recurrent(made, index, seed + 200) for index in range(len(made.widths))]
-        self.drop = [
-            keras.layers.Dropout(made.dropout, seed=seed + 300 + index) for index in range(len(made.widths) + 1)
-        ]
         self.head = make_head(made.head, dimension)
         self.head.dense.kernel_initializer = glorot[-1]
         self.echo = keras.layers.Dense(dimension, use_bias=False, kernel_initializer="zeros", name="echo")
@@ -72,11 +74,15 @@ class SongModel(keras.Model):
         self.echo.kernel.assign(transition)
         self.head.begin_with(np.sqrt(np.clip(1 - np.square(transition).sum(0), LEAST_UNTOLD, 1.0)))
 
-    def call(self, inputs, training=False):
-        return self.follow(inputs, None, training)[0]
+    def call(self, inputs):
+        return self.follow(inputs, None)[0]
 
     def follow(
-        self, inputs: tf.Tensor, states: list[State] | None, training: bool = False, noise: tf.Tensor | float = 0.0
+        self,
+        inputs: tf.Tensor,
+        states: list[State] | None,
+        noise: tf.Tensor | float = 0.0,
+        chance: Chance | None = None,
     ):
         """Read a sequence.
 
@@ -84,26 +90,27 @@ class SongModel(keras.Model):
             inputs: [batch, time, dimension].
             states: where to go on from; None is at rest.
             noise: how strong the noise in the inputs is, a scalar or [batch, 1, 1]: the model is told.
+            chance: that of a training, for dropout; None: there is none.
 
         Returns:
             parameters [batch, time, parameter], and the state after the last frame.
         """
-        hidden = self._enter(inputs, noise, training)
+        hidden = self._dropped(self._enter(inputs, noise), 0, chance)
         first, outputs, after = hidden, [], []
         for index, layer in enumerate(self.stack):
             hidden, *state = layer(
                 self._joined(hidden, first, index),
                 initial_state=None if states is None else states[index],
-                training=training,
+                training=chance is not None,
             )
             after.append(state)
-            hidden = self.drop[index + 1](hidden, training=training)
+            hidden = self._dropped(hidden, index + 1, chance)
             outputs.append(hidden)
         return self._predicted(outputs, inputs, noise), after
 
     def advance(self, frame: tf.Tensor, states: list[State], noise: tf.Tensor | float = 0.0):
         """One step: frame [batch, dimension] and the state -> parameters [batch, parameter], state after it."""
-        hidden = self._enter(frame, noise, False)
+        hidden = self._enter(frame, noise)
         first, outputs, after = hidden, [], []
         for index, layer in enumerate(self.stack):
             hidden, state = layer.cell(self._joined(hidden, first, index), states[index], training=False)
@@ -116,13 +123,18 @@ class SongModel(keras.Model):
         count = 1 if self.settings.cell == "gru" else 2
         return [[tf.zeros([batch, layer.units]) for _ in range(count)] for layer in self.stack]
 
-    def _enter(self, hidden: tf.Tensor, noise: tf.Tensor | float, training: bool) -> tf.Tensor:
+    def _enter(self, hidden: tf.Tensor, noise: tf.Tensor | float) -> tf.Tensor:
         if self.settings.input_noise:
             told = tf.broadcast_to(noise, tf.concat([tf.shape(hidden)[:-1], [1]], 0))
             hidden = tf.concat([hidden, told], -1)
         for layer in self.front:
             hidden = layer(hidden)
-        return self.drop[0](hidden, training=training)
+        return hidden
+
+    def _dropped(self, hidden: tf.Tensor, index: int, chance: Chance | None) -> tf.Tensor:
+        if chance is None:
+            return hidden
+        return chance.dropped(DROPOUT + index, hidden, self.settings.dropout)
 
     def _joined(self, hidden: tf.Tensor, first: tf.Tensor, index: int) -> tf.Tensor:
         return tf.concat([hidden, first], -1) if self.settings.skip and index else hidden
@@ -137,20 +149,18 @@ class SongModel(keras.Model):
 
     # Training ---------------------------------------------------------------------------------------------------
 
-    def disturbed(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def disturbed(self, inputs: tf.Tensor, chance: Chance) -> tuple[tf.Tensor, tf.Tensor]:
         """Inputs with noise whose strength each sequence draws for itself, from 0 to `input_noise`; the strengths.
 
         A free run's inputs are never quite right; having seen such inputs keeps it on course (Pasini et al.,
         "Continuous Autoregressive Models with Noise Augmentation Avoid Error Accumulation", 2024). The model is told
         the strength (Ho et al., "Cascaded Diffusion Models", 2022), so that it need not doubt its own frames.
         """
-        step = tf.cast(self.optimizer.iterations, tf.int32)
-        seed = tf.stack([tf.constant(self.seed), step])
-        strength = tf.random.stateless_uniform([tf.shape(inputs)[0], 1, 1], seed, 0.0, self.settings.input_noise)
-        noise = tf.random.stateless_normal(tf.shape(inputs), seed + tf.constant([1, 0]))
+        strength = self.settings.input_noise * chance.uniform(STRENGTH, [1, 1])
+        noise = chance.normal(NOISE, tf.shape(inputs)[1:])
         return inputs + strength * noise, strength
 
-    def self_heard(self, song: tf.Tensor) -> tf.Tensor:
+    def self_heard(self, song: tf.Tensor, chance: Chance) -> tf.Tensor:
         """The song's frames [batch, time, dimension], a share of them replaced by the model's own draws in their place.
 
         What a free run hears is its own draws: the model learns to find back to the song from them. The draws of all
@@ -158,21 +168,21 @@ class SongModel(keras.Model):
         "Scheduled Sampling for Transformers", 2019). Each sequence has a share of its own, from 0 to 1.
         """
         batch, time = tf.shape(song)[0], tf.shape(song)[1]
-        step, mixed = tf.cast(self.optimizer.iterations, tf.int32), song
+        mixed = song
         for turn in range(self.settings.self_heard):
-            seeds = [tf.stack([self.seed + 1000 * (turn + 1) + index, step]) for index in range(3)]
+            drawing, sharing, choosing = (SELF_HEARD + 3 * turn + index for index in range(3))
             parameters = tf.reshape(self.follow(mixed, None)[0], [batch * time, -1])
-            noise = tf.random.stateless_normal([batch * time, self.head.noise_size], seeds[0])
+            noise = tf.reshape(chance.normal(drawing, [time, self.head.noise_size]), [batch * time, -1])
             drawn = tf.reshape(self.head.draw(parameters, tf.ones([batch * time]), noise), tf.shape(song))
             drawn = tf.concat([song[:, :1], drawn[:, :-1]], 1)
-            share = tf.random.stateless_uniform([batch, 1, 1], seeds[1])
-            mixed = tf.where(tf.random.stateless_uniform([batch, time, 1], seeds[2]) < share, drawn, song)
+            share = chance.uniform(sharing, [1, 1])
+            mixed = tf.where(chance.uniform(choosing, [time, 1]) < share, drawn, song)
         return tf.stop_gradient(mixed)
 
     def keep_average(self, decay: float) -> None:
         """Keep a running average of the weights over the training steps, for when the model is not training."""
         self.decay = decay
-        self.averages = [tf.Variable(variable.value, trainable=False) for variable in self.trainable_variables]
+        self.averages = [kept_alike(np.asarray(variable)) for variable in self.trainable_variables]
 
     def _average(self) -> None:
         """The average forgets faster at first, when the weights are still far from what they will be."""
@@ -183,50 +193,56 @@ class SongModel(keras.Model):
 
     def carry_state(self, batch: int) -> None:
         """Keep the recurrent state of `batch` streams from one training step to the next (truncated BPTT)."""
-        self.carried = [tf.Variable(value, trainable=False) for state in self.rest(batch) for value in state]
+        self.carried = [kept_alike(value) for state in self.rest(batch) for value in state]
 
-    def _carried_in(self, carry: tf.Tensor) -> list[State]:
-        """The state that the last step left, at rest for the streams that start afresh."""
-        values = iter(variable * carry[:, None] for variable in self.carried)
+    def _carried_in(self, carry: tf.Tensor, rows: tf.Tensor) -> list[State]:
+        """The state that the last step left in these rows of the batch, at rest for the streams that start afresh."""
+        values = iter(tf.gather(variable, rows) * carry[:, None] for variable in self.carried)
         return [[next(values) for _ in state] for state in self.rest(1)]
 
     def train_step(self, batch):
-        """One step on (inputs, targets) or, for streams, (inputs, targets, carry).
+        """One step on (inputs, targets) or, for streams, (inputs, targets, carry): a replica's rows of a batch.
 
-        The batch is cut into `shares` that depend on one another in nothing, so that each core works through its own:
-        the products of a recurrent layer are too small to be shared out one by one.
+        They are cut into `shares` that depend on one another in nothing, so that each core works through its own: the
+        products of a recurrent layer are too small to be shared out one by one.
         """
         inputs, targets = batch[0], batch[1]
+        rows = places(tf.shape(inputs)[0])
+        chance = Chance(self.seed, self.optimizer.iterations, rows)
         song, noise = inputs, tf.zeros([tf.shape(inputs)[0], 1, 1])
         if self.settings.input_noise:
-            inputs, noise = self.disturbed(inputs)
+            inputs, noise = self.disturbed(inputs, chance)
         if self.settings.self_heard:
-            even = tf.range(tf.shape(inputs)[0])[:, None, None] % 2 == 0  # so that all shares have as many
-            inputs, noise = tf.where(even, self.self_heard(song), inputs), tf.where(even, 0.0, noise)
-        states = _shared_out(self._carried_in(batch[2]), self.shares) if self.carried else [None] * self.shares
-        shares = zip(*(tf.split(whole, self.shares) for whole in (inputs, targets, noise)), states, strict=True)
+            even = rows[:, None, None] % 2 == 0  # so that all shares have as many
+            inputs, noise = tf.where(even, self.self_heard(song, chance), inputs), tf.where(even, 0.0, noise)
+        states = _shared_out(self._carried_in(batch[2], rows), self.shares) if self.carried else [None] * self.shares
+        cut = (tf.split(whole, self.shares) for whole in (inputs, targets, noise))
+        shares = zip(*cut, states, chance.shared_out(self.shares), strict=True)
         losses, slopes, after = zip(*(self._work_through(*share) for share in shares), strict=True)
         gradients = [tf.add_n(each) / self.shares for each in zip(*slopes, strict=True)]
+        loss, gradients = averaged((tf.add_n(losses) / self.shares, gradients))
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         if self.averages:
             self._average()
         if self.carried:
-            values = (tf.concat(each, 0) for states in zip(*after, strict=True) for each in zip(*states, strict=True))
-            for variable, value in zip(self.carried, values, strict=True):
+            values = [tf.concat(each, 0) for states in zip(*after, strict=True) for each in zip(*states, strict=True)]
+            for variable, value in zip(self.carried, gathered(values), strict=True):
                 variable.assign(value)
-        return {"loss": tf.add_n(losses) / self.shares, "gradient_norm": tf.linalg.global_norm(gradients)}
+        return {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
 
-    def _work_through(self, inputs: tf.Tensor, targets: tf.Tensor, noise: tf.Tensor, before: list[State] | None):
+    def _work_through(
+        self, inputs: tf.Tensor, targets: tf.Tensor, noise: tf.Tensor, before: list[State] | None, chance: Chance
+    ):
         """-> mean loss, gradients, state after it."""
         with tf.GradientTape() as tape:
-            parameters, after = self.follow(inputs, before, training=True, noise=noise)
+            parameters, after = self.follow(inputs, before, noise, chance)
             loss = tf.reduce_mean(self.head.loss(parameters, targets))
         return loss, tape.gradient(loss, self.trainable_variables), after
 
     @graph
     def example_loss(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """The mean loss of a batch, without noise or dropout: scalar."""
-        return tf.reduce_mean(self.head.loss(self(inputs, training=False), targets))
+        return tf.reduce_mean(self.head.loss(self(inputs), targets))
 
     def get_config(self):
         return {

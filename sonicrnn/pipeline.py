@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,15 +127,20 @@ def make_table(part: np.ndarray, encoding: Encoding, data: DataSettings, cache: 
     return Table(np.load(file, mmap_mode="r"), encoding, data)
 
 
-def training_data(table: Table, seed: int, first_step: int = 0) -> tf.data.Dataset:
+def training_data(
+    table: Table, seed: int, first_step: int = 0, replicas: int = 1, mine: Sequence[int] = (0,)
+) -> tf.data.Dataset:
     """Endless batches from step `first_step` on: (inputs, targets) float32 [batch, time, dimension].
 
-    With `order: streams` there is a third element, float32 [batch]: 0 where a stream starts afresh, else 1.
+    With `order: streams` there is a third element, float32 [batch]: 0 where a stream starts afresh, else 1. Of several
+    replicas each has its own equal part of every batch: what comes out is that of each of `mine`, one after the other.
     """
     starts = stream_starts(table, seed) if table.data.order == "streams" else shuffled_starts(table, seed)
     return (
         tf.data.Dataset.counter(first_step)
         .map(starts)  # first rows: cheap, and the last place where order is decided
+        .map(_parts(replicas, mine))  # still cheap: a process reads no rows but its own
+        .unbatch()
         .map(_cut(table), num_parallel_calls=2, deterministic=True)  # copies rows out of the mapped file
         .map(_frames(table), num_parallel_calls=2, deterministic=True)  # reshapes, in the graph
         .prefetch(4)  # the step never waits for the disk
@@ -191,6 +196,17 @@ def stream_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.Ten
         return lanes + jitter + place * table.stream_rows, carry
 
     return starts
+
+
+def _parts(replicas: int, mine: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """First rows and carries [batch] -> those of the parts `mine` of so many, [len(mine), batch / replicas]."""
+
+    def parts(starts: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        cut = (tf.reshape(whole, [replicas, starts.shape[0] // replicas]) for whole in (starts, carry))
+        starts, carry = (tf.gather(whole, list(mine)) for whole in cut)
+        return starts, carry
+
+    return parts
 
 
 def _cut(table: Table) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:

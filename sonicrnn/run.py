@@ -13,7 +13,7 @@ from sonicrnn.files import write_text
 from sonicrnn.folders import contents, held, set_aside
 
 # Settings that do not change what is trained: a run may go on with other ones.
-FREE_TO_CHANGE = ("generate.", "wandb.", "runs:", "name:", "song.cache:")
+FREE_TO_CHANGE = ("generate.", "wandb.", "runs:", "name:", "song.cache:", "train.strategy:")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def enter(run: Run, settings: Settings, fresh: bool) -> bool:
             raise UserError(f"{folder} has files but no config.yaml, so it is no run: choose another name=, or --fresh")
         write_text(run.config, dump_settings(settings))
         return False
-    changed = [line for line in differences(run.settings(), settings) if not line.startswith(FREE_TO_CHANGE)]
+    changed = trains_otherwise(run.settings(), settings)
     if changed:
         lines = "\n  ".join(changed)
         raise UserError(
@@ -137,3 +137,8 @@ def enter(run: Run, settings: Settings, fresh: bool) -> bool:
         )
     write_text(run.config, dump_settings(settings))
     return True
+
+
+def trains_otherwise(old: Settings, new: Settings) -> list[str]:
+    """A line for every setting by which another model would be trained."""
+    return [line for line in differences(old, new) if not line.startswith(FREE_TO_CHANGE)]

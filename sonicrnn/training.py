@@ -6,19 +6,26 @@ going on with an earlier run stand in `run.enter`; what a checkpoint holds, in `
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from sonicrnn.calibration import calibrate
-from sonicrnn.callbacks import Checkpoints, Curves, Judge, Line, Listening, Pace
-from sonicrnn.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
-from sonicrnn.config import Settings
+from sonicrnn.callbacks import Checkpoints, Curves, Judge, Line, Listening, Pace, Together
+from sonicrnn.checkpoint import Progress, every_variable, load_checkpoint, load_weights, save_checkpoint
+from sonicrnn.cluster import ALONE, Cluster
+from sonicrnn.config import Settings, parse_settings
 from sonicrnn.devices import batch_shares, be_quiet, give_each_share_a_core
+from sonicrnn.encoding import FILES as ENCODING_FILES
 from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
@@ -27,9 +34,10 @@ from sonicrnn.generator import Calibration, Generator, keep_primes
 from sonicrnn.models import SongModel
 from sonicrnn.pipeline import Table, check_length, make_table, training_data, validation_data
 from sonicrnn.recall import make_recall
-from sonicrnn.run import Run, enter, run_name
+from sonicrnn.run import Run, enter, run_name, trains_otherwise
 from sonicrnn.selection import free_run_score
 from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, open_song, part_statistics
+from sonicrnn.strategy import Adam, Spread, make_spread, watched
 from sonicrnn.wandb_log import WandbLog, validation_example
 
 Report = Callable[[str], None]
@@ -46,36 +54,62 @@ class Prepared:
     training: Table
     validation: Table
     model: SongModel
+    spread: Spread = field(default_factory=Spread)
 
 
-def fit(settings: Settings, config_stem: str = "run", fresh: bool = False, report: Report = print) -> Run:
+def fit(
+    settings: Settings,
+    config_stem: str = "run",
+    fresh: bool = False,
+    report: Report = print,
+    cluster: Cluster = ALONE,
+) -> Run | None:
     """Train, or go on training, and leave a run folder with the best model.
 
-    Raises UserError for what a user can mend.
+    Returns:
+        the run; None in a process that is not the chief of several, when the chief is done.
+
+    Raises UserError for what a user can mend, ProcessLost when another process of the training is gone.
     """
     be_quiet()
-    give_each_share_a_core(batch_shares(settings.data.batch_size))
-    song = open_song(settings.song, report)
-    run = Run(Path(settings.runs) / run_name(settings, config_stem, song.name))
-    with run.locked():
-        resumed = enter(run, settings, fresh)
-        prepared = prepare(run, settings, song)
-        progress = reached(prepared, resumed)
-        if progress.finished:
-            report(f"{run.folder} is finished: nothing is left to train (--fresh starts over and keeps this one)")
-        else:
-            free_run = make_free_run(prepared)
-            train(prepared, free_run, progress, report)
-            finish(prepared, free_run, progress, report)
-    return run
+    count = len(cluster.addresses)
+    give_each_share_a_core(batch_shares(settings.data.batch_size // count))
+    if count > 1:
+        report(f"process {cluster.index} of {count} waits for the others; the chief is {cluster.addresses[0]}")
+    with watched(cluster):
+        spread = make_spread(settings.train.strategy, settings.data.batch_size, cluster)
+        song = open_song(settings.song, report)
+        run = Run(Path(settings.runs) / run_name(settings, config_stem, song.name))
+        with contextlib.ExitStack() as stack:
+
+            def begin() -> bool:
+                stack.enter_context(run.locked())
+                return enter(run, settings, fresh)
+
+            _fit(settings, song, run, spread, spread.told(begin), report)
+    return run if spread.is_chief else None
 
 
-def prepare(run: Run, settings: Settings, song: Song) -> Prepared:
+def _fit(settings: Settings, song: Song, run: Run, spread: Spread, resumed: bool, report: Report) -> None:
+    _check_alike(spread, settings, song)
+    prepared = prepare(run, settings, song, spread)
+    progress = reached(prepared, resumed)
+    if progress.finished:
+        report(f"{run.folder} is finished: nothing is left to train (--fresh starts over and keeps this one)")
+        return
+    free_run = make_free_run(prepared) if spread.is_chief else None
+    train(prepared, free_run, progress, report)
+    spread.told(lambda: finish(prepared, free_run, progress, report))
+
+
+def prepare(run: Run, settings: Settings, song: Song, spread: Spread | None = None) -> Prepared:
     """Everything up to the first step. Raises UserError when the song is another one, or too short."""
+    spread = spread or Spread()
     keras.utils.set_random_seed(settings.seed)
-    _same_song(run, song)
+    spread.told(lambda: _same_song(run, song))
     figures = part_statistics(song)
-    encoding = _encoding(run, settings, song, normaliser(figures, settings.song.normalise, "training"))
+    by = normaliser(figures, settings.song.normalise, "training")
+    encoding = _encoding_of_all(spread, run, lambda: _encoding(run, settings, song, by))
     cache = cache_folder(settings.song)
     tables = {}
     for part in ("training", "validation"):
@@ -84,11 +118,12 @@ def prepare(run: Run, settings: Settings, song: Song) -> Prepared:
         check_length(settings.data, own, len(samples), part)
         content = f"{song.content_hash} {song.parts[part]} {song.lead_in} {song.fade_out}"
         tables[part] = make_table(samples, own, settings.data, cache, content)
-    model = make_model(settings, encoding)
-    model.shares = batch_shares(settings.data.batch_size)
-    if settings.data.order == "streams":
-        model.carry_state(settings.data.batch_size)
-    return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model)
+    with spread.scope():
+        model = make_model(settings, encoding)
+        if settings.data.order == "streams":
+            model.carry_state(settings.data.batch_size)
+    model.shares = batch_shares(settings.data.batch_size // spread.replicas)
+    return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model, spread)
 
 
 def make_model(settings: Settings, encoding: Encoding) -> SongModel:
@@ -98,7 +133,7 @@ def make_model(settings: Settings, encoding: Encoding) -> SongModel:
     model.build((None, None, encoding.dimension))
     if settings.model.echo and encoding.transition is not None:
         model.begin_with(encoding.transition)
-    optimizer = keras.optimizers.Adam(made.learning_rate, global_clipnorm=made.clip_norm)
+    optimizer = Adam(made.learning_rate, global_clipnorm=made.clip_norm)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=False)
     if made.average:
@@ -129,27 +164,21 @@ def train(
         until: leave off after so many epochs; a later call goes on as if it had not. None: only the settings' limits.
         also: callbacks that come after the training's own; an epoch's logs hold its `validation_loss`.
     """
-    settings, model, run = prepared.settings, prepared.model, prepared.run
-    validation = validation_data(prepared.validation)
-    pace = Pace(settings.train, progress, steps_per_epoch(prepared))
-    wandb_log = WandbLog(run, settings, progress, validation_example(model, prepared.encoding, validation), report)
-    score = None
-    if settings.train.score_epochs:
-        score = free_run_score(free_run or make_free_run(prepared), prepared.song, settings)
-    callbacks = [pace, Judge(run, settings.train, progress, validation, score), Curves(run, progress)]
-    if free_run is not None:
-        listen = _short_free_run(prepared, free_run)
-        callbacks.append(Listening(run, settings.train, progress, listen, prepared.encoding.sample_rate))
-    callbacks += [Line(report, pace, progress), Checkpoints(run, settings.train, progress), wandb_log, *also]
-    report(_announcement(prepared, progress, pace))
-    most = min(until or 10**9, settings.train.epochs or 10**9)
-    with wandb_log:
+    settings, model, spread = prepared.settings, prepared.model, prepared.spread
+    pace = Pace(settings.train, progress, steps_per_epoch(prepared), spread)
+    with contextlib.ExitStack() as stack:
+        callbacks: list[keras.callbacks.Callback] = [pace]
+        if spread.is_chief:
+            callbacks += _chiefs_callbacks(prepared, free_run, progress, pace, report, stack)
+        callbacks += [*also, Together(progress, spread)]
+        report(_announcement(prepared, progress, pace))
+        most = min(until or 10**9, settings.train.epochs or 10**9)
         while pace.share < 1 and progress.epoch < most and not progress.out_of_patience:
             # The epoch that a killed run left unfinished is finished first: Keras wants all epochs of one `fit` equally
             # long.
             last = progress.epoch + 1 if progress.epoch_step else most
             model.fit(
-                training_data(prepared.training, settings.seed, progress.step),
+                spread.batches(partial(training_data, prepared.training, settings.seed, progress.step)),
                 initial_epoch=progress.epoch,
                 epochs=last,
                 steps_per_epoch=pace.epoch_steps - progress.epoch_step,
@@ -159,9 +188,31 @@ def train(
             )
 
 
-def finish(prepared: Prepared, free_run: FreeRun, progress: Progress, report: Report) -> None:
+def _chiefs_callbacks(
+    prepared: Prepared,
+    free_run: FreeRun | None,
+    progress: Progress,
+    pace: Pace,
+    report: Report,
+    stack: contextlib.ExitStack,
+) -> list[keras.callbacks.Callback]:
+    """What one process does for all; the W&B run is that of the `stack`."""
+    settings, model, run = prepared.settings, prepared.model, prepared.run
+    validation, score = validation_data(prepared.validation), None
+    if settings.train.score_epochs:
+        score = free_run_score(free_run or make_free_run(prepared), prepared.song, settings)
+    callbacks = [Judge(run, settings.train, progress, validation, score), Curves(run, progress)]
+    if free_run is not None:
+        listen = _short_free_run(prepared, free_run)
+        callbacks.append(Listening(run, settings.train, progress, listen, prepared.encoding.sample_rate))
+    example = validation_example(model, prepared.encoding, validation)
+    wandb_log = stack.enter_context(WandbLog(run, settings, progress, example, report))
+    return [*callbacks, Line(report, pace, progress), Checkpoints(run, settings.train, progress), wandb_log]
+
+
+def finish(prepared: Prepared, free_run: FreeRun | None, progress: Progress, report: Report) -> None:
     """Write the model that is kept, find its temperature, and mark the run as finished."""
-    model, run = prepared.model, prepared.run
+    model, run, free_run = prepared.model, prepared.run, free_run or make_free_run(prepared)
     model.set_weights(load_weights(run.kept))
     with written_beside(run.model) as beside:
         model.save(beside)
@@ -208,9 +259,28 @@ def _short_free_run(prepared: Prepared, free_run: FreeRun) -> Callable[[float], 
 
 
 def reached(prepared: Prepared, resumed: bool) -> Progress:
-    """Where an earlier start of the run left off; the beginning where there is nothing to go on from."""
-    checkpoint = prepared.run.checkpoint
-    return load_checkpoint(checkpoint, prepared.model) if resumed and checkpoint.exists() else Progress()
+    """Where an earlier start of the run left off, its variables put back in all processes; else the beginning."""
+    checkpoint, spread = prepared.run.checkpoint, prepared.spread
+
+    def load() -> dict[str, Any]:
+        found = load_checkpoint(checkpoint, prepared.model) if resumed and checkpoint.exists() else Progress()
+        return asdict(found)
+
+    progress = Progress(**spread.told(load))
+    spread.share(every_variable(prepared.model))
+    return progress
+
+
+def _check_alike(spread: Spread, settings: Settings, song: Song) -> None:
+    """Raises UserError in all processes where one of them would train something else than the chief."""
+    chiefs = spread.told(lambda: {"settings": settings.model_dump(mode="json"), "content_hash": song.content_hash})
+    others = trains_otherwise(parse_settings(chiefs["settings"], "the chief's settings"), settings)
+    wrong = [line for line in others if not line.startswith("song.path:")]
+    if song.content_hash != chiefs["content_hash"]:
+        wrong.append("the song is other audio")
+    if spread.anywhere(bool(wrong)):
+        here = "\n  ".join(["this process would train something else than the chief:", *wrong])
+        raise UserError(here if wrong else "another process has other settings or another song: its message says which")
 
 
 def _same_song(run: Run, song: Song) -> None:
@@ -230,6 +300,23 @@ def _same_song(run: Run, song: Song) -> None:
                 f"{song.name} ({facts['seconds']:.0f} s): choose another name=, or --fresh to start over"
             )
     write_json(run.song, facts)
+
+
+def _encoding_of_all(spread: Spread, run: Run, make: Callable[[], Encoding]) -> Encoding:
+    """The encoding that the chief makes and saves, in all processes: a fit may end a little differently elsewhere."""
+    if spread.processes == 1:
+        return make()
+
+    def packed() -> dict[str, str]:
+        make()
+        files = [run.folder / name for name in ENCODING_FILES]
+        return {file.name: base64.b64encode(file.read_bytes()).decode() for file in files if file.exists()}
+
+    told = spread.told(packed)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in told.items():
+            (Path(folder) / name).write_bytes(base64.b64decode(content))
+        return Encoding.load(Path(folder))
 
 
 def _encoding(run: Run, settings: Settings, song: Song, by: Normaliser) -> Encoding:

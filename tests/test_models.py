@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
+from sonicrnn.chance import Chance
 from sonicrnn.config import ModelSettings
 from sonicrnn.models import ForgetBias, SongModel
 
@@ -193,20 +194,21 @@ def test_the_loss_of_examples_is_the_heads_mean_without_noise_or_dropout() -> No
         assert float(model.example_loss(inputs, targets)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_input_noise_is_that_of_the_seed_and_the_step() -> None:
-    model, other = made(input_noise=0.5), made(seed=2, input_noise=0.5)
-    inputs = tf.zeros([64, 200, DIMENSION])
-    first = model.disturbed(inputs)[0].numpy()
-    np.testing.assert_array_equal(model.disturbed(inputs)[0], first)
-    assert not np.allclose(other.disturbed(inputs)[0], first)
-    model.optimizer.iterations.assign(1)
-    assert not np.allclose(model.disturbed(inputs)[0], first)
-    model.optimizer.iterations.assign(0)
-    np.testing.assert_array_equal(model.disturbed(inputs)[0], first)
+def chance(rows: int, seed: int = 1, step: int = 0, first: int = 0) -> Chance:
+    return Chance(seed, tf.constant(step), tf.range(first, first + rows, dtype=tf.int64))
+
+
+def test_input_noise_is_that_of_the_seed_the_step_and_the_place_in_the_batch() -> None:
+    model, inputs = made(input_noise=0.5), tf.zeros([64, 200, DIMENSION])
+    first = model.disturbed(inputs, chance(64))[0].numpy()
+    np.testing.assert_array_equal(model.disturbed(inputs, chance(64))[0], first)
+    np.testing.assert_array_equal(model.disturbed(inputs[:8], chance(8, first=16))[0], first[16:24])
+    for other in (chance(64, seed=2), chance(64, step=1), chance(64, first=64)):
+        assert not np.allclose(model.disturbed(inputs, other)[0], first, atol=0.1)
 
 
 def test_each_sequence_draws_its_own_strength_of_noise_up_to_the_strongest() -> None:
-    disturbed, strength = made(input_noise=0.5).disturbed(tf.ones([400, 50, DIMENSION]))
+    disturbed, strength = made(input_noise=0.5).disturbed(tf.ones([400, 50, DIMENSION]), chance(400))
     assert strength.shape == (400, 1, 1)
     np.testing.assert_allclose(disturbed.numpy().std((1, 2)), strength[:, 0, 0], rtol=0.15)
     assert 0 <= np.min(strength) <= np.max(strength) <= 0.5
@@ -227,11 +229,12 @@ def test_a_model_that_knows_noise_is_told_its_strength_and_none_is_none() -> Non
 
 
 @pytest.mark.parametrize("streams", [False, True])
-def test_shares_of_a_batch_are_the_batch(streams: bool) -> None:
-    """However many cores work on it: the same loss, gradients, weights and state."""
+@pytest.mark.parametrize("name", ["lstm", "all"])
+def test_shares_of_a_batch_are_the_batch(name: str, streams: bool) -> None:
+    """However many cores work on it: the same noise, loss, gradients, weights and state."""
     ends = []
     for shares in (1, 2, 4):
-        model = made(cell="lstm", widths=[5, 7], learning_rate=0.1)
+        model = made(learning_rate=0.1, **MODELS[name])
         model.shares = shares
         if streams:
             model.carry_state(4)
@@ -292,7 +295,7 @@ def test_only_the_streams_that_start_afresh_forget() -> None:
     train_loss(model, *pair, np.zeros(2, np.float32))
     left = [variable.numpy() for variable in model.carried]
     assert all(np.all(np.abs(value).max(-1) > 1e-3) for value in left)
-    before = model._carried_in(tf.constant([1.0, 0.0]))
+    before = model._carried_in(tf.constant([1.0, 0.0]), tf.constant([0, 1]))
     for value, kept in zip(tf.nest.flatten(before), left, strict=True):
         np.testing.assert_array_equal(value[0], kept[0])
         np.testing.assert_array_equal(value[1], 0)
@@ -310,7 +313,7 @@ def test_a_step_reports_the_gradients_norm_before_it_is_clipped() -> None:
     model.compile(keras.optimizers.SGD(0.0, global_clipnorm=1e-3))
     frames = tf.constant(noise(2, 6, DIMENSION))
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(model.head.loss(model(frames[:, :-1], training=True), frames[:, 1:]))
+        loss = tf.reduce_mean(model.head.loss(model(frames[:, :-1]), frames[:, 1:]))
     expected = np.sqrt(sum(np.sum(np.square(part)) for part in tape.gradient(loss, model.trainable_variables)))
     reported = float(model.train_step((frames[:, :-1], frames[:, 1:]))["gradient_norm"])
     assert reported == pytest.approx(expected, rel=1e-4)
@@ -333,7 +336,7 @@ def test_it_learns_a_sequence_by_heart(name: str) -> None:
 def test_what_is_heard_of_itself_is_the_song_or_a_draw_in_its_place() -> None:
     model = made(self_heard=1, widths=[5], head={"kind": "mse"})
     song = noise(64, 20, DIMENSION)
-    heard = model.self_heard(tf.constant(song)).numpy()
+    heard = model.self_heard(tf.constant(song), chance(64)).numpy()
     drawn = np.concatenate([song[:, :1], model(song).numpy()[:, :-1]], 1)
     own = np.all(np.abs(heard - drawn) < 1e-5, -1)
     of_song = np.all(heard == song, -1)

@@ -174,6 +174,19 @@ def test_a_run_that_goes_on_sees_what_an_uninterrupted_one_would(
             np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.parametrize("order", ["shuffled", "streams"])
+def test_the_parts_of_several_replicas_are_together_the_batch(order: Literal["shuffled", "streams"]) -> None:
+    table = counting_table(2000, data_settings(5, 20, batch=12, order=order))
+    whole = batches(table, 3, first_step=4)
+    for process, replica in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        mine = [2 * process, 2 * process + 1]
+        parts = list(training_data(table, 1, 4, replicas=4, mine=mine).take(6).as_numpy_iterator())
+        for step in range(3):
+            first = 3 * mine[replica]
+            for part, of_all in zip(parts[2 * step + replica], whole[step], strict=True):
+                np.testing.assert_array_equal(part, of_all[first : first + 3])
+
+
 def test_steps_far_into_a_training_cost_and_work_like_the_first() -> None:
     starts = shuffled_starts(counting_table(1200, data_settings(3, shift=1, batch=4)), seed=2**31 - 1)
     made, _ = starts(tf.constant(10**12, tf.int64))

@@ -29,7 +29,7 @@ SPACES = Path(__file__).parent / "spaces"
 # Settings that a search sets by itself, or that no search should choose.
 NOT_SEARCHED = (
     "name", "runs", "seed", "song.", "generate.", "wandb.", "train.epochs", "train.minutes", "train.epoch_steps",
-    "train.checkpoint_seconds", "train.audio_",
+    "train.checkpoint_seconds", "train.audio_", "train.strategy",
 )  # fmt: skip
 
 Value = bool | int | float | str  # what KerasTuner knows

@@ -1,0 +1,167 @@
+"""One training on several devices and in several processes: the same as on one, whoever is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sonicrnn.cluster import ALONE
+from sonicrnn.errors import UserError
+from sonicrnn.strategy import Spread, make_spread
+
+SETTINGS = [
+    "name=spread",
+    "frames.parts=12",
+    "frames.phase_steps=4",
+    "data.sequence_length=16",
+    "data.batch_size=4",
+    "model.front=[16]",
+    "model.widths=[16,12]",
+    "model.head.mixtures=2",
+    "train.minutes=null",
+    "train.epochs=3",
+    "train.epoch_steps=5",
+    "train.audio_seconds=1",
+    "train.checkpoint_seconds=0",
+    "generate.prime_seconds=1",
+    "generate.temperature=0.9",
+    "wandb.mode=disabled",
+]
+
+
+def test_alone_everything_is_as_it_was() -> None:
+    spread = make_spread("auto", 5, ALONE)
+    assert (spread.replicas, spread.processes, spread.is_chief) == (1, 1, True)
+    values = np.array([1.5, 2.5])
+    assert spread.from_chief(values) is values
+    assert spread.told(lambda: {"a": 1}) == {"a": 1}
+    assert spread.anywhere(True)
+    assert not spread.anywhere(False)
+    assert spread.batches(lambda replicas, mine: (replicas, list(mine))) == (1, [0])
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused_with_one_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spread, "replicas", 3)
+    for batch, near in ((16, 15), (17, 18), (1, 3)):
+        with pytest.raises(UserError, match=f"batch_size {batch} cannot be shared out to 3 devices: take {near}"):
+            make_spread("auto", batch, ALONE)
+    make_spread("auto", 6, ALONE)
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one() -> None:
+    done = subprocess.run([sys.executable, "-m", "tests.two_devices"], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["replicas"], found["auto"]) == (2, 1)  # several CPUs are taken for several devices only where asked
+    for order in ("shuffled", "streams"):
+        assert found[order]["apart"] < 1e-5
+        assert found[order]["moved"] > 0.1
+
+
+# Several processes ------------------------------------------------------------------------------------------------
+
+
+class Team:
+    """Two processes of the real command on this machine, the first one the chief."""
+
+    def __init__(self, song: Path, folder: Path, logs: Path, *more: str):
+        self.song, self.folder, self.logs, self.more = song, folder, logs, more
+        self.addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, index: int) -> None:
+        told = {"cluster": {"worker": self.addresses}, "task": {"type": "worker", "index": index}}
+        with self.log(index).open("ab") as log:
+            self.running[index] = subprocess.Popen(
+                command(self.song, self.folder, *self.more),
+                env={**os.environ, "TF_CONFIG": json.dumps(told)}, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def log(self, index: int) -> Path:
+        return self.logs / f"{index}.log"
+
+    def ends(self) -> list[int]:
+        """The exit codes of both, when both are done."""
+        return [self.running[index].wait(timeout=240) for index in (0, 1)]
+
+    def said(self) -> str:
+        return "\n".join(f"{index}: {self.log(index).read_text(errors='replace')[-3000:]}" for index in (0, 1))
+
+
+@pytest.fixture
+def team_of(tmp_path: Path, song_file: Path) -> Iterator[Callable[..., Team]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(*more: str) -> Team:
+            team = Team(song_file, tmp_path / "runs", tmp_path, *more)
+            stack.callback(lambda: [one.kill() for one in team.running.values()])
+            return team
+
+        yield make
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def command(song: Path, folder: Path, *more: str) -> list[str]:
+    call = [sys.executable, "-m", "sonicrnn.fit", "configs/gru.yaml", f"song.path={song}", f"runs={folder}"]
+    return [*call, *SETTINGS, *more]
+
+
+def variables(folder: Path) -> list[np.ndarray]:
+    with np.load(folder / "spread" / "checkpoint.npz") as stored:
+        return [stored[name] for name in sorted(stored.files) if name != "progress"]
+
+
+def assert_alike(one: list[np.ndarray], other: list[np.ndarray]) -> None:
+    for left, right in zip(one, other, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def song_file(tmp_path_factory: pytest.TempPathFactory, longer_song: np.ndarray) -> Path:
+    file = tmp_path_factory.mktemp("song") / "tune.wav"
+    soundfile.write(file, longer_song, 16_000, subtype="PCM_16")
+    return file
+
+
+@pytest.fixture(scope="module", params=["shuffled", "streams"])
+def alone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, song_file: Path
+) -> tuple[str, Path]:
+    """The order of the data, and the folder of a training in one process."""
+    folder, order = tmp_path_factory.mktemp("runs"), f"data.order={request.param}"
+    done = subprocess.run(command(song_file, folder, order), capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    return order, folder
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(alone: tuple[str, Path], team_of: Callable[..., Team]) -> None:
+    order, folder = alone
+    team = team_of(order)
+    team.start(1)
+    team.start(0)
+    assert team.ends() == [0, 0], team.said()
+    assert_alike(variables(team.folder), variables(folder))
+    assert (team.folder / "spread" / "listen.html").exists()
+    assert "epoch 3  step 15" in team.log(0).read_text()
+    assert "validation" not in team.log(1).read_text()  # the chief tells
+    finished = {path.name for path in (folder / "spread").iterdir()}
+    assert {path.name for path in (team.folder / "spread").iterdir()} == finished
