@@ -17,6 +17,8 @@ from sonicrnn.errors import UserError
 from sonicrnn.settings_file import apply_override, did_you_mean, read_tree
 
 PARTS = ("training", "validation", "test")
+MOST_LOGITS = 65_536  # of one frame
+SMALLEST_IMAGE = 64  # samples
 
 
 class Section(BaseModel):
@@ -32,6 +34,7 @@ class SongSettings(Section):
     sample_rate: int | None = Field(16_000, ge=2_000, le=192_000, description="Hz; null keeps the song's own rate")
     trim: bool = Field(True, description="leave out the leading silence and the fade at the end")
     normalise: Literal["std", "minmax", "none"] = Field("std", description="by figures of the training part")
+    leak: bool = Field(False, description="normalise by figures of the whole song: what is held out then leaks in")
     split: tuple[float, float, float] = Field((0.8, 0.1, 0.1), description="training, validation and test, in time")
     cache: str | None = Field(None, description="folder of decoded songs; null is the user's cache folder")
 
@@ -47,6 +50,9 @@ class FrameSettings(Section):
     frame_length: int = Field(1024, ge=16, le=200_000, description="samples")
     hop: int | None = Field(
         None, ge=1, description="samples; null: the frame itself (waveform), its half (mdct), its quarter (stft)"
+    )
+    join: Literal["fade", "average", "last"] = Field(
+        "fade", description="waveform: what is heard where frames overlap: a cross-fade, the mean, or the earlier one"
     )
     parts: int | None = Field(
         None, ge=1, le=1024, description="stft: spectra that all others are sums of, a note or a drum each; null: bins"
@@ -106,17 +112,38 @@ class DataSettings(Section):
     order: Literal["shuffled", "streams"] = Field(
         "shuffled", description="shuffled examples, or contiguous streams whose state is carried (truncated BPTT)"
     )
+    carry: int | None = Field(
+        None, ge=1, description="streams: frames over which the state is carried; null: for as long as a stream lasts"
+    )
+
+    @model_validator(mode="after")
+    def _carries_whole_sequences(self) -> DataSettings:
+        if self.carry and self.order != "streams":
+            raise ValueError("carry is for order: streams, where the state goes from one sequence to the next")
+        if self.carry and self.carry % self.sequence_length:
+            near = max(1, round(self.carry / self.sequence_length)) * self.sequence_length
+            raise ValueError(
+                f"carry {self.carry} must be a multiple of sequence_length {self.sequence_length}: take {near}"
+            )
+        return self
 
 
 class HeadSettings(Section):
-    kind: Literal["mse", "gaussian", "mixture"] = "mixture"
+    kind: Literal["mse", "spectral", "gaussian", "mixture", "softmax"] = "mixture"
     mixtures: int = Field(8, ge=1, le=256, description="Gaussians of the mixture head")
+    levels: int = Field(256, ge=2, le=4096, description="µ-law levels of each figure, of the softmax head")
 
 
 class ModelSettings(Section):
     cell: Literal["gru", "lstm"] = "gru"
     front: list[Annotated[int, Field(ge=1, le=16_384)]] = Field(
         [], description="widths of dense layers before the stack"
+    )
+    front_units: Literal["gelu", "logistic", "binary"] = Field(
+        "gelu", description="of the front; binary: in training each says 0 or 1, by the chance that is its output"
+    )
+    image: bool = Field(
+        False, description="waveform: frames are seen as images, phase against amplitude, by 2-D convolutions"
     )
     widths: list[Annotated[int, Field(ge=1, le=16_384)]] = Field([199, 256], min_length=1, max_length=16)
     skip: bool = Field(False, description="the input goes to all layers, all layers to the head")
@@ -126,13 +153,32 @@ class ModelSettings(Section):
         le=8,
         description="half of each batch hears its own predictions, after so many passes; 0 hears the song alone",
     )
+    scheduled: float = Field(
+        0.0, ge=0, le=1, description="share of the frames that it hears of itself, drawn in turn, after scheduled_steps"
+    )
+    scheduled_steps: int = Field(1000, ge=1, description="training steps over which that share grows from 0")
     echo: bool = Field(False, description="the last frame also goes straight to the prediction, through one matrix")
     forget_bias: float = Field(1.0, ge=-10, le=10, description="initial bias of the LSTM's forget gate")
+    update_bias: float = Field(
+        0.0, ge=-10, le=10, description="initial bias of the GRU's update gate: above 0 more of the state stays"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of units dropped between the layers")
+    weight_noise: float = Field(
+        0.0, ge=0, le=10, description="deviation of the noise on the recurrent weights in training"
+    )
+    activation_noise: float = Field(
+        0.0, ge=0, le=10, description="deviation of the noise on what the layers put out in training"
+    )
     input_noise: float = Field(
         0.0, ge=0, le=10, description="strongest noise on the inputs in training; each sequence draws its own strength"
     )
     head: HeadSettings = HeadSettings()
+
+    @model_validator(mode="after")
+    def _hears_one_thing(self) -> ModelSettings:
+        if self.scheduled and (self.self_heard or self.input_noise):
+            raise ValueError("scheduled says what is heard: leave self_heard and input_noise at 0")
+        return self
 
 
 class TrainSettings(Section):
@@ -203,6 +249,27 @@ class Settings(Section):
     train: TrainSettings = TrainSettings()
     generate: GenerateSettings = GenerateSettings()
     wandb: WandbSettings = WandbSettings()
+
+    @model_validator(mode="after")
+    def _heads_have_their_frames(self) -> Settings:
+        head, made = self.model.head, self.frames
+        if head.kind == "spectral" and (made.kind != "waveform" or made.hop_length != made.frame_length):
+            raise ValueError("model.head.kind spectral is for waveform frames without overlap: leave frames.hop out")
+        if head.kind == "softmax" and made.kind != "waveform":
+            raise ValueError(f"model.head.kind softmax is for waveform frames, not {made.kind}")
+        if head.kind == "softmax" and made.frame_length * head.levels > MOST_LOGITS:
+            raise ValueError(
+                f"{head.levels} levels for each of {made.frame_length} samples are too many for a softmax head: take "
+                f"frames.frame_length={MOST_LOGITS // head.levels} or less"
+            )
+        if self.model.image and (made.kind != "waveform" or made.frame_length < SMALLEST_IMAGE):
+            raise ValueError(
+                f"model.image is for waveform frames of {SMALLEST_IMAGE} samples or more, not for {made.kind} frames "
+                f"of {made.frame_length}"
+            )
+        if head.kind == "softmax" and self.model.echo:
+            raise ValueError("model.echo is for heads whose prediction can be moved: not with head.kind softmax")
+        return self
 
 
 SectionType = TypeVar("SectionType", bound=Section)

@@ -158,7 +158,7 @@ class Encoding:
                 spectra = contrast.centre + contrast.factor * (spectra - contrast.centre)
             return self.sound(spectra, known)
         if made.kind == "waveform":
-            samples = frames.waveform_samples(encoded, hop)
+            samples = frames.waveform_samples(encoded, hop, made.join)
         else:
             samples = frames.mdct_samples(self.colour(encoded))
         return self.denormalise(samples)

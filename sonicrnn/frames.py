@@ -10,8 +10,11 @@ frames, and `time` frames make `(time - 1) * hop + frame_length` samples, of whi
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import tensorflow as tf
+
+Join = Literal["fade", "average", "last"]
 
 # Floor of a magnitude before its logarithm. Samples come normalised to a standard deviation near 1, where a
 # bin of white noise under the unit-energy window below has magnitude near 1: this is 60 dB below it.
@@ -39,17 +42,21 @@ def waveform_frames(samples: tf.Tensor, frame_length: int, hop: int) -> tf.Tenso
     return tf.signal.frame(samples, frame_length, hop)
 
 
-def waveform_samples(frames: tf.Tensor, hop: int) -> tf.Tensor:
-    """[batch, time, frame_length] -> [batch, samples]: neighbours are cross-faded where they overlap.
+def waveform_samples(frames: tf.Tensor, hop: int, join: Join = "fade") -> tf.Tensor:
+    """[batch, time, frame_length] -> [batch, samples].
 
-    The fades are linear and add up to 1, so that frames cut from one waveform give it back exactly.
+    Where two neighbours overlap, `join` says what is heard: a linear fade from the one to the other, their average, or
+    the last `hop` samples of each frame alone. The weights add up to 1, so that frames cut from one waveform give it
+    back exactly.
     """
     frame_length = frames.shape[-1]
     batch, time = tf.shape(frames)[0], tf.shape(frames)[1]
     overlap = frame_length - hop
     if overlap == 0:
         return tf.reshape(frames, [batch, time * frame_length])
-    rise = (tf.range(overlap, dtype=tf.float32) + 0.5) / overlap
+    shares = {"fade": (tf.range(overlap, dtype=tf.float32) + 0.5) / overlap}
+    shares |= {"average": tf.fill([overlap], 0.5), "last": tf.zeros([overlap])}
+    rise = shares[join]  # what the later of two neighbours has
     level = tf.ones([frame_length - 2 * overlap])
     inner = tf.concat([rise, level, 1 - rise], 0)
     fade_in = tf.concat([rise, tf.ones([hop])], 0)

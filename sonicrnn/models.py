@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from sonicrnn.binary import drawn as drawn_binary
 from sonicrnn.chance import Chance
 from sonicrnn.config import ModelSettings
 from sonicrnn.graphs import graph
 from sonicrnn.heads import make_head
-from sonicrnn.recurrent import GRU, LSTM
+from sonicrnn.phase_image import PhaseImage
+from sonicrnn.stack import recurrent_layer
 from sonicrnn.strategy import SpreadModel, averaged, gathered, kept_alike, places
 
 LEAST_UNTOLD = 0.05  # of a figure's variance, however well the last frame seems to tell it
 
-# What a training draws random numbers for, see `chance`; from SELF_HEARD and DROPOUT on, several.
-STRENGTH, NOISE, SELF_HEARD, DROPOUT = 0, 1, 100, 200
+# What a training draws random numbers for, see `chance`; from those of three digits on, several.
+STRENGTH, NOISE, SCHEDULED, SCHEDULED_DRAW = 0, 1, 2, 3
+SELF_HEARD, DROPOUT, BINARY, ACTIVATION, WEIGHT = 100, 200, 300, 400, 500
 
 State = list[tf.Tensor]
 
@@ -41,11 +46,13 @@ class SongModel(SpreadModel):
         self.seed = seed
         made = self.settings
         glorot = [keras.initializers.GlorotUniform(seed + 100 + index) for index in range(len(made.front) + 1)]
+        self.image = PhaseImage(seed + 400, name="image") if made.image else None
+        units = "gelu" if made.front_units == "gelu" else "sigmoid"
         self.front = [
-            keras.layers.Dense(width, activation="gelu", kernel_initializer=glorot[index], name=f"front_{index}")
+            keras.layers.Dense(width, activation=units, kernel_initializer=glorot[index], name=f"front_{index}")
             for index, width in enumerate(made.front)
         ]
-        self.stack = [_recurrent(made, index, seed + 200) for index in range(len(made.widths))]
+        self.stack = [recurrent_layer(made, index, seed + 200) for index in range(len(made.widths))]
         self.head = make_head(made.head, dimension)
         self.head.dense.kernel_initializer = glorot[-1]
         self.echo = keras.layers.Dense(dimension, use_bias=False, kernel_initializer="zeros", name="echo")
@@ -55,7 +62,9 @@ class SongModel(SpreadModel):
 
     def build(self, input_shape):
         """Make all weights, for frames [batch, time, dimension]."""
-        width = self.dimension + (1 if self.settings.input_noise else 0)
+        if self.image:
+            self.image.build((None, None, self.dimension))
+        width = (self.image.units if self.image else self.dimension) + (1 if self.settings.input_noise else 0)
         for layer in self.front:
             layer.build((None, None, width))
             width = layer.units
@@ -90,12 +99,12 @@ class SongModel(SpreadModel):
             inputs: [batch, time, dimension].
             states: where to go on from; None is at rest.
             noise: how strong the noise in the inputs is, a scalar or [batch, 1, 1]: the model is told.
-            chance: that of a training, for dropout; None: there is none.
+            chance: that of a training, for dropout and the like; None: there is none.
 
         Returns:
             parameters [batch, time, parameter], and the state after the last frame.
         """
-        hidden = self._dropped(self._enter(inputs, noise), 0, chance)
+        hidden = self._dropped(self._enter(inputs, noise, chance), 0, chance)
         first, outputs, after = hidden, [], []
         for index, layer in enumerate(self.stack):
             hidden, *state = layer(
@@ -105,6 +114,8 @@ class SongModel(SpreadModel):
             )
             after.append(state)
             hidden = self._dropped(hidden, index + 1, chance)
+            if chance and self.settings.activation_noise:
+                hidden += self.settings.activation_noise * chance.normal(ACTIVATION + index, tf.shape(hidden)[1:])
             outputs.append(hidden)
         return self._predicted(outputs, inputs, noise), after
 
@@ -123,12 +134,16 @@ class SongModel(SpreadModel):
         count = 1 if self.settings.cell == "gru" else 2
         return [[tf.zeros([batch, layer.units]) for _ in range(count)] for layer in self.stack]
 
-    def _enter(self, hidden: tf.Tensor, noise: tf.Tensor | float) -> tf.Tensor:
+    def _enter(self, hidden: tf.Tensor, noise: tf.Tensor | float, chance: Chance | None = None) -> tf.Tensor:
+        if self.image:
+            hidden = self.image(hidden)
         if self.settings.input_noise:
             told = tf.broadcast_to(noise, tf.concat([tf.shape(hidden)[:-1], [1]], 0))
             hidden = tf.concat([hidden, told], -1)
-        for layer in self.front:
+        for index, layer in enumerate(self.front):
             hidden = layer(hidden)
+            if chance and self.settings.front_units == "binary":
+                hidden = drawn_binary(hidden, chance.uniform(BINARY + index, tf.shape(hidden)[1:]))
         return hidden
 
     def _dropped(self, hidden: tf.Tensor, index: int, chance: Chance | None) -> tf.Tensor:
@@ -179,6 +194,45 @@ class SongModel(SpreadModel):
             mixed = tf.where(chance.uniform(choosing, [time, 1]) < share, drawn, song)
         return tf.stop_gradient(mixed)
 
+    def scheduled(self, song: tf.Tensor, states: list[State], chance: Chance) -> tf.Tensor:
+        """The song's frames [batch, time, dimension], some of them replaced by the model's own draws, made in turn.
+
+        A draw is of what was heard before it, draws among it: as in a free run. How many there are grows with the
+        training (Bengio et al., "Scheduled Sampling", 2015). `self_heard` makes as many in a few passes, all at once,
+        but in each pass from what the pass before left.
+        """
+        made, step = self.settings, tf.cast(chance.step, tf.float32)
+        share = made.scheduled * tf.minimum(1.0, step / made.scheduled_steps)
+        batch, time = tf.shape(song)[0], tf.shape(song)[1]
+        own = chance.uniform(SCHEDULED, [time, 1]) < share
+        noise, warm = chance.normal(SCHEDULED_DRAW, [time, self.head.noise_size]), tf.ones([batch])
+
+        def hear(index, frame, states, heard):
+            parameters, states = self.advance(frame, states)
+            drawn = self.head.draw(parameters, warm, noise[:, index])
+            after = tf.where(own[:, index], drawn, song[:, tf.minimum(index + 1, time - 1)])
+            return index + 1, after, states, heard.write(index, frame)
+
+        heard = tf.TensorArray(tf.float32, time, element_shape=[None, self.dimension])
+        *_, heard = tf.while_loop(
+            lambda index, *_: index < time, hear, (0, song[:, 0], states, heard), parallel_iterations=1
+        )
+        return tf.stop_gradient(tf.transpose(heard.stack(), [1, 0, 2]))
+
+    def _noisy_weights(self, chance: Chance) -> contextlib.AbstractContextManager:
+        """Inside the block the recurrent weights have noise, one draw for the whole batch (Graves, 2011).
+
+        Gradients are those at the weights with noise, and change those without.
+        """
+        if not self.settings.weight_noise:
+            return contextlib.nullcontext()
+        noisy = []
+        for index, layer in enumerate(self.stack):
+            weight, seed = layer.cell.recurrent_kernel, self.seed + ((WEIGHT + index) << 31)
+            noise = tf.random.stateless_normal(weight.shape, tf.stack([seed, tf.cast(chance.step, tf.int64)]))
+            noisy.append((weight, weight + self.settings.weight_noise * noise))
+        return keras.StatelessScope(noisy)
+
     def keep_average(self, decay: float) -> None:
         """Keep a running average of the weights over the training steps, for when the model is not training."""
         self.decay = decay
@@ -215,7 +269,10 @@ class SongModel(SpreadModel):
         if self.settings.self_heard:
             even = rows[:, None, None] % 2 == 0  # so that all shares have as many
             inputs, noise = tf.where(even, self.self_heard(song, chance), inputs), tf.where(even, 0.0, noise)
-        states = _shared_out(self._carried_in(batch[2], rows), self.shares) if self.carried else [None] * self.shares
+        before = self._carried_in(batch[2], rows) if self.carried else None
+        if self.settings.scheduled:
+            inputs = self.scheduled(song, before or self.rest(tf.shape(song)[0]), chance)
+        states = _shared_out(before, self.shares) if before else [None] * self.shares
         cut = (tf.split(whole, self.shares) for whole in (inputs, targets, noise))
         shares = zip(*cut, states, chance.shared_out(self.shares), strict=True)
         losses, slopes, after = zip(*(self._work_through(*share) for share in shares), strict=True)
@@ -235,7 +292,8 @@ class SongModel(SpreadModel):
     ):
         """-> mean loss, gradients, state after it."""
         with tf.GradientTape() as tape:
-            parameters, after = self.follow(inputs, before, noise, chance)
+            with self._noisy_weights(chance):
+                parameters, after = self.follow(inputs, before, noise, chance)
             loss = tf.reduce_mean(self.head.loss(parameters, targets))
         return loss, tape.gradient(loss, self.trainable_variables), after
 
@@ -257,32 +315,3 @@ def _shared_out(states: list[State], shares: int) -> list[list[State]]:
     """States of a whole batch -> those of each share of it."""
     split = [[tf.split(value, shares) for value in state] for state in states]
     return [[[value[index] for value in state] for state in split] for index in range(shares)]
-
-
-def _recurrent(made: ModelSettings, index: int, seed: int) -> keras.layers.Layer:
-    arguments = {
-        "units": made.widths[index],
-        "return_sequences": True,
-        "return_state": True,
-        "kernel_initializer": keras.initializers.GlorotUniform(seed + 2 * index),
-        "recurrent_initializer": keras.initializers.Orthogonal(seed=seed + 2 * index + 1),
-        "name": f"{made.cell}_{index}",
-    }
-    if made.cell == "gru":
-        return GRU(**arguments)
-    return LSTM(**arguments, bias_initializer=ForgetBias(made.forget_bias), unit_forget_bias=False)
-
-
-@keras.saving.register_keras_serializable("sonicrnn")
-class ForgetBias(keras.initializers.Initializer):
-    """Zeros, but `value` for the LSTM's forget gate: at 0 it forgets half of its memory a step (Jozefowicz, 2015)."""
-
-    def __init__(self, value: float = 1.0):
-        self.value = value
-
-    def __call__(self, shape, dtype=None):
-        quarter = shape[0] // 4
-        return tf.concat([tf.zeros([quarter]), tf.fill([quarter], self.value), tf.zeros([2 * quarter])], 0)
-
-    def get_config(self):
-        return {"value": self.value}

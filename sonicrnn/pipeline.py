@@ -114,6 +114,17 @@ def check_length(settings: DataSettings, encoding: Encoding, samples: int, part:
         )
 
 
+def fitting(settings: DataSettings, encoding: Encoding, samples: int) -> DataSettings:
+    """Settings by which a part of so many samples has an example: its sequences may have to be shorter ones.
+
+    So that a tenth of a song is enough to validate by, however long the sequences that are learnt from.
+    """
+    longest = max(1, (samples - encoding.span) // encoding.step)
+    if longest >= settings.sequence_length:
+        return settings
+    return settings.model_copy(update={"sequence_length": longest, "carry": None})
+
+
 def make_table(part: np.ndarray, encoding: Encoding, data: DataSettings, cache: Path, content: str) -> Table:
     """The table of one part; `content` names the part's samples (hash of the song and the part's borders).
 
@@ -186,13 +197,14 @@ def stream_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.Ten
     batch, steps = table.data.batch_size, table.stream_steps
     used = table.example_rows + (steps - 1) * table.stream_rows
     spare = len(table.rows) // batch - used
+    carried = table.data.carry // table.data.sequence_length if table.data.carry else steps  # steps
 
     def starts(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         turn, place = step // steps, step % steps
         jitter = tf.random.stateless_uniform([], [seed, turn], 0, spare + 1, tf.int64)
         # Spread so that the first lane starts with the part and the last one ends with it.
         lanes = (tf.range(batch, dtype=tf.int64) * len(table.rows) + batch - 1) // batch
-        carry = tf.fill([batch], tf.cast(place > 0, tf.float32))
+        carry = tf.fill([batch], tf.cast(place % carried > 0, tf.float32))
         return lanes + jitter + place * table.stream_rows, carry
 
     return starts

@@ -32,7 +32,7 @@ from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration, Generator, keep_primes
 from sonicrnn.models import SongModel
-from sonicrnn.pipeline import Table, check_length, make_table, training_data, validation_data
+from sonicrnn.pipeline import Table, check_length, fitting, make_table, training_data, validation_data
 from sonicrnn.recall import make_recall
 from sonicrnn.run import Run, enter, run_name, trains_otherwise
 from sonicrnn.selection import free_run_score
@@ -107,7 +107,7 @@ def prepare(run: Run, settings: Settings, song: Song, spread: Spread | None = No
     spread = spread or Spread()
     keras.utils.set_random_seed(settings.seed)
     spread.told(lambda: _same_song(run, song))
-    figures = part_statistics(song)
+    figures = part_statistics(song, settings.song.leak)
     by = normaliser(figures, settings.song.normalise, "training")
     encoding = _encoding_of_all(spread, run, lambda: _encoding(run, settings, song, by))
     cache = cache_folder(settings.song)
@@ -115,9 +115,10 @@ def prepare(run: Run, settings: Settings, song: Song, spread: Spread | None = No
     for part in ("training", "validation"):
         samples = song.part(part)
         own = replace(encoding, normaliser=normaliser(figures, settings.song.normalise, part))
-        check_length(settings.data, own, len(samples), part)
+        data = settings.data if part == "training" else fitting(settings.data, own, len(samples))
+        check_length(data, own, len(samples), part)
         content = f"{song.content_hash} {song.parts[part]} {song.lead_in} {song.fade_out}"
-        tables[part] = make_table(samples, own, settings.data, cache, content)
+        tables[part] = make_table(samples, own, data, cache, content)
     with spread.scope():
         model = make_model(settings, encoding)
         if settings.data.order == "streams":

@@ -200,6 +200,33 @@ def test_the_description_has_every_setting_with_its_default() -> None:
 @pytest.mark.parametrize(
     ("tree", "told"),
     [
+        ({"data": {"carry": 100}}, "carry is for order: streams"),
+        ({"data": {"order": "streams", "sequence_length": 30, "carry": 100}}, "take 90"),
+        ({"model": {"head": {"kind": "spectral"}}}, "spectral is for waveform frames"),
+        (
+            {"model": {"head": {"kind": "spectral"}}, "frames": {"kind": "waveform", "hop": 600}},
+            "spectral is for waveform frames without overlap",
+        ),
+        ({"model": {"head": {"kind": "softmax"}}}, "softmax is for waveform frames, not stft"),
+        (
+            {"model": {"head": {"kind": "softmax"}}, "frames": {"kind": "waveform", "frame_length": 257}},
+            "take frames.frame_length=256 or less",
+        ),
+        ({"model": {"image": True}}, "model.image is for waveform frames"),
+        ({"model": {"scheduled": 0.5, "self_heard": 1}}, "leave self_heard and input_noise at 0"),
+        (
+            {"model": {"head": {"kind": "softmax"}, "echo": True}, "frames": {"kind": "waveform", "frame_length": 40}},
+            "not with head.kind softmax",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_with_the_reason(tree: dict[str, Any], told: str) -> None:
+    assert told in refusal(tree)
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
         ({"trian": {"epochs": 3}}, "trian is no setting; did you mean train?"),
         ({"train": {"epoch": 3}}, "train.epoch is no setting; did you mean train.epochs?"),
         ({"train": {"batch_size": 3}}, "train.batch_size is no setting; did you mean data.batch_size?"),

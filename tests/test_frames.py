@@ -81,6 +81,20 @@ def test_frames_that_disagree_are_cross_faded_and_not_cut() -> None:
     assert np.all(back[120:160] > 0)  # the second fade
 
 
+@pytest.mark.parametrize("join", ["fade", "average", "last"])
+def test_however_frames_are_joined_their_waveform_comes_back(join: frames.Join) -> None:
+    samples = noise(2, 5 * 60 + 40)
+    made = frames.waveform_frames(tf.constant(samples), 100, 60)
+    np.testing.assert_allclose(frames.waveform_samples(made, 60, join), samples, atol=1e-6)
+
+
+def test_where_frames_disagree_the_average_is_heard_or_the_last_samples_of_each_alone() -> None:
+    made = tf.stack([tf.zeros(100), tf.ones(100), tf.fill([100], 5.0)])[None]
+    average, last = (frames.waveform_samples(made, 60, join)[0].numpy() for join in ("average", "last"))
+    np.testing.assert_allclose(average, np.repeat([0, 0.5, 1, 3, 5], [60, 40, 20, 40, 60]))
+    np.testing.assert_allclose(last, np.repeat([0, 1, 5], [100, 60, 60]))  # each but the first: its last 60
+
+
 # MDCT -------------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,16 @@ from scipy import stats
 from scipy.special import logsumexp, softmax
 
 from sonicrnn.config import HeadSettings
-from sonicrnn.heads import LOG_SCALE_RANGE, GaussianMixture, MeanSquaredError, make_head
+from sonicrnn.heads import (
+    LOG_SCALE_RANGE,
+    QUANTISED_RANGE,
+    GaussianMixture,
+    MeanSquaredError,
+    Quantised,
+    SpectralError,
+    make_head,
+    spectral_distance,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,15 +56,19 @@ def test_the_settings_name_the_head() -> None:
     assert isinstance(one, GaussianMixture)
     assert isinstance(many, GaussianMixture)
     assert (one.mixtures, many.mixtures, many.dimension) == (1, 3, 5)
+    assert isinstance(make_head(HeadSettings(kind="spectral"), 5), SpectralError)
+    levels = make_head(HeadSettings(kind="softmax", levels=16), 5)
+    assert isinstance(levels, Quantised)
+    assert (levels.levels, levels.dimension) == (16, 5)
 
 
-@pytest.mark.parametrize("kind", ["mse", "gaussian", "mixture"])
+@pytest.mark.parametrize("kind", ["mse", "spectral", "gaussian", "mixture", "softmax"])
 def test_a_head_takes_noise_and_gives_shapes_as_it_says(kind: str) -> None:
-    head = make_head(HeadSettings(kind=kind, mixtures=3), 5)  # type: ignore[arg-type]
+    head = make_head(HeadSettings(kind=kind, mixtures=3, levels=8), 5)  # type: ignore[arg-type]
     head.build((None, None, 7))
     parameters = head(tf.random.stateless_normal([2, 4, 7], [1, 2]))
-    assert parameters.shape == (2, 4, {"mse": 5, "gaussian": 11, "mixture": 33}[kind])
-    assert head.noise_size == {"mse": 0, "gaussian": 6, "mixture": 8}[kind]
+    assert parameters.shape == (2, 4, {"mse": 5, "spectral": 5, "gaussian": 11, "mixture": 33, "softmax": 40}[kind])
+    assert head.noise_size == {"mse": 0, "spectral": 0, "gaussian": 6, "mixture": 8, "softmax": 5}[kind]
     assert head.loss(parameters, tf.zeros([2, 4, 5])).shape == (2, 4)
     assert head.mean(parameters).shape == (2, 4, 5)
     drawn = head.draw(parameters[:, 0], tf.ones([2]), tf.zeros([2, head.noise_size]))
@@ -207,3 +220,112 @@ def test_the_wildest_noise_gives_a_finite_draw() -> None:
     parameters = parameters_of(head, 2, seed=6)
     for size in (-40.0, 40.0):
         assert np.all(np.isfinite(head.draw(parameters, tf.ones([2]), tf.fill([2, head.noise_size], size))))
+
+
+# Spectra of waveform frames ---------------------------------------------------------------------------------------
+
+
+def waves(samples: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Two sounds of unit variance, [2, samples]."""
+    time, random = np.arange(samples) / 16_000, np.random.default_rng(seed)
+    tones = np.stack([np.sin(2 * np.pi * hertz * time) for hertz in (220, 440)]) * np.sqrt(1.8)
+    return np.asarray(tones + 0.3 * random.standard_normal(tones.shape), np.float32)
+
+
+def naive_distance(samples: Floats, wanted: Floats) -> float:
+    total = []
+    for length in (256, 512, 1024, 2048):
+        window = np.hanning(length + 1)[:-1]
+        window /= np.sqrt(np.sum(window**2))
+        starts = range(0, len(samples) - length + 1, length // 4)
+        made, real = (
+            np.sqrt(
+                np.abs(np.stack([np.fft.rfft(window * one[start : start + length]) for start in starts])) ** 2 + 1e-6
+            )
+            for one in (samples, wanted)
+        )
+        total.append(np.linalg.norm(real - made) / np.linalg.norm(real) + np.abs(np.log(made / real)).mean())
+    return float(np.mean(total))
+
+
+def test_the_distance_of_spectra_is_that_of_the_definition() -> None:
+    samples, wanted = waves(4000), waves(4000, seed=1)[::-1].copy()
+    found = spectral_distance(tf.constant(samples), tf.constant(wanted)).numpy()
+    expected = [naive_distance(*pair) for pair in zip(samples.astype(float), wanted.astype(float), strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_spectra_hear_a_missing_sound_but_hardly_a_shift_that_squared_error_takes_for_another_sound() -> None:
+    wanted, moved, quiet = waves(4000), np.roll(waves(4000), 18, axis=1), 0.1 * waves(4000)
+    head = SpectralError(1000)
+    shape = (2, 4, 1000)
+    shifted, faint = (
+        head.loss(tf.constant(one.reshape(shape)), tf.constant(wanted.reshape(shape))) for one in (moved, quiet)
+    )
+    squared = [MeanSquaredError(1000).loss(*map(tf.constant, (one, wanted))) for one in (moved, quiet)]
+    assert np.all(squared[0] > squared[1])
+    assert np.all(shifted - squared[0][:, None] < 0.5 * (faint - squared[1][:, None]))
+    np.testing.assert_allclose(head.loss(tf.constant(wanted), tf.constant(wanted)), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("time", [1, 2, 30])
+def test_spectra_of_short_sequences_and_of_silence_have_a_finite_gradient(time: int) -> None:
+    head, parameters = SpectralError(40), tf.Variable(tf.zeros([2, time, 40]))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(head.loss(parameters, tf.zeros([2, time, 40]) + tf.constant(waves(40))[:, None]))
+    assert np.isfinite(loss)
+    assert np.all(np.isfinite(tape.gradient(loss, parameters)))
+
+
+# Levels -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_levels_are_finest_in_the_middle_and_cover_the_range() -> None:
+    head = Quantised(1, 256)
+    widths = np.diff(head.edges)
+    assert (head.edges[0], head.edges[-1]) == (pytest.approx(-QUANTISED_RANGE), pytest.approx(QUANTISED_RANGE))
+    assert np.all(np.diff(widths[128:]) > 0)
+    np.testing.assert_allclose(widths, widths[::-1], rtol=1e-3)
+    assert np.all((head.edges[:-1] < head.centres) & (head.centres < head.edges[1:]))
+    np.testing.assert_array_equal(head.level_of(tf.constant(head.centres)), np.arange(256))
+    np.testing.assert_array_equal(head.level_of(tf.constant([-99.0, 99.0])), [0, 255])
+
+
+def test_the_levels_loss_is_a_density_that_integrates_to_one_over_its_range() -> None:
+    head = Quantised(1, 32)
+    parameters = tf.constant(np.random.default_rng(0).standard_normal((1, 32)), tf.float32)
+    grid = np.linspace(-QUANTISED_RANGE, QUANTISED_RANGE, 100_001)[:-1]
+    loss = head.loss(tf.repeat(parameters, len(grid), 0), tf.constant(grid[:, None], tf.float32)).numpy()
+    assert np.exp(-loss).mean() * 2 * QUANTISED_RANGE == pytest.approx(1, abs=1e-3)
+
+
+def test_the_levels_loss_of_a_gaussian_is_near_its_entropy() -> None:
+    """So that the nats of this head and of the others compare."""
+    head = Quantised(1, 256)
+    masses = np.diff(stats.norm.cdf(head.edges))
+    target = np.random.default_rng(3).standard_normal((20_000, 1))
+    parameters = tf.constant(np.tile(np.log(masses), (len(target), 1)), tf.float32)
+    loss = head.loss(parameters, tf.constant(target, tf.float32)).numpy().mean()
+    assert loss == pytest.approx(stats.norm.entropy(), abs=0.03)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_levels_are_drawn_as_often_as_they_are_likely(temperature: float) -> None:
+    head = Quantised(2, 8)
+    logits = np.random.default_rng(1).standard_normal((2, 8))
+    noise = np.random.default_rng(2).standard_normal((20_000, 2)).astype(np.float32)
+    rows = tf.repeat(tf.constant(logits.reshape(1, 16), tf.float32), len(noise), 0)
+    drawn = head.draw(rows, tf.fill([len(noise)], temperature), tf.constant(noise)).numpy()
+    for figure in range(2):
+        counted = [np.mean(drawn[:, figure] == centre) for centre in head.centres]
+        np.testing.assert_allclose(counted, softmax(logits[figure] / temperature), atol=0.015)
+    mean = head.mean(rows[:1]).numpy()[0]
+    np.testing.assert_allclose(mean, softmax(logits, -1) @ head.centres, rtol=1e-5)
+
+
+def test_at_temperature_zero_the_likeliest_level_is_drawn() -> None:
+    head = Quantised(3, 16)
+    logits = np.random.default_rng(5).standard_normal((4, 3, 16)).astype(np.float32)
+    noise = np.random.default_rng(6).standard_normal((4, 3)).astype(np.float32)
+    drawn = head.draw(tf.constant(logits.reshape(4, -1)), tf.zeros([4]), tf.constant(noise)).numpy()
+    np.testing.assert_array_equal(drawn, head.centres[logits.argmax(-1)])

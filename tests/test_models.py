@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from sonicrnn.chance import Chance
 from sonicrnn.config import ModelSettings
-from sonicrnn.models import ForgetBias, SongModel
+from sonicrnn.models import SongModel
+from sonicrnn.stack import ForgetBias, UpdateBias
 
 DIMENSION = 6
 MODELS: dict[str, dict[str, Any]] = {
@@ -22,6 +23,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "mse": {"widths": [5], "head": {"kind": "mse"}},
     "front": {"front": [8, 3], "widths": [5, 7]},
     "skip": {"widths": [5, 7, 4], "skip": True},
+    "noisy": {
+        "front": [8], "front_units": "binary", "widths": [5, 7], "weight_noise": 0.1, "activation_noise": 0.1,
+        "dropout": 0.2, "head": {"kind": "softmax", "levels": 8},
+    },
     "all": {
         "cell": "lstm", "front": [8], "widths": [5, 7, 4], "skip": True, "dropout": 0.4, "input_noise": 0.5,
         "echo": True, "self_heard": 2,
@@ -131,6 +136,26 @@ def test_the_lstm_begins_with_its_forget_gate_open(value: float) -> None:
     assert (
         ForgetBias.from_config(ForgetBias(value).get_config())((8,)).numpy().tolist() == [0, 0, value, value] + [0] * 4
     )
+
+
+@pytest.mark.parametrize("value", [1.0, -2.0])
+def test_the_gru_begins_with_its_update_gate_as_open_as_is_asked(value: float) -> None:
+    model = made(widths=[5, 7], update_bias=value)
+    for layer, width in zip(model.stack, (5, 7), strict=True):
+        first, second = layer.cell.bias.numpy()
+        assert first.tolist() == [value] * width + [0] * 2 * width
+        assert second.tolist() == [0] * 3 * width
+    assert not np.any(made(widths=[5]).stack[0].cell.bias)
+    assert UpdateBias.from_config(UpdateBias(value).get_config())((2, 3)).numpy().tolist() == [[value, 0, 0], [0] * 3]
+
+
+def test_a_gru_whose_update_gate_begins_open_keeps_more_of_its_state() -> None:
+    def kept(value: float) -> float:
+        model = made(widths=[40], update_bias=value, head={"kind": "mse"})
+        _, after = model.advance(tf.zeros([1, DIMENSION]), [[tf.ones([1, 40])]])
+        return float(tf.reduce_mean(after[0][0]))
+
+    assert kept(-3.0) < kept(0.0) < kept(3.0)
 
 
 def test_weights_are_those_of_the_seed() -> None:
@@ -279,12 +304,12 @@ def test_carried_state_makes_short_sequences_one_long_one(name: str) -> None:
         for start in range(0, 20, 5)
     ]
     assert np.mean(carried) == pytest.approx(whole, rel=1e-5)
-    at_rest = [
+    silent = [
         float(model.example_loss(frames[:, start : start + 5], frames[:, start + 1 : start + 6]))
         for start in range(0, 20, 5)
     ]
-    assert carried[0] == pytest.approx(at_rest[0], rel=1e-5)
-    assert abs(carried[2] - at_rest[2]) > 1e-4
+    assert carried[0] == pytest.approx(silent[0], rel=1e-5)
+    assert abs(carried[2] - silent[2]) > 1e-4
 
 
 def test_only_the_streams_that_start_afresh_forget() -> None:
@@ -301,7 +326,38 @@ def test_only_the_streams_that_start_afresh_forget() -> None:
         np.testing.assert_array_equal(value[1], 0)
 
 
-def test_without_streams_every_batch_starts_at_rest() -> None:
+@pytest.mark.parametrize("name", ["skip", "lstm"])
+def test_a_truncated_gradient_is_the_whole_ones_where_they_overlap(name: str) -> None:
+    model, length = made(**MODELS[name]), 4
+    inputs, targets = tf.constant(noise(2, 12, DIMENSION)), tf.constant(noise(2, 12, DIMENSION, seed=1))
+    weights = model.trainable_variables
+
+    def whole(part: slice, *, cut: bool) -> list[tf.Tensor]:
+        """The gradient of the loss of some frames through all before them, or none before the first of them."""
+        with tf.GradientTape() as tape:
+            states = model.follow(inputs[:, : part.start], None)[1] if part.start else None
+            if cut and states is not None:
+                states = tf.nest.map_structure(tf.stop_gradient, states)
+            parameters, _ = model.follow(inputs[:, part.start :], states)
+            loss = tf.reduce_mean(model.head.loss(parameters[:, :length], targets[:, part]))
+        return list(tape.gradient(loss, weights))
+
+    def far(one: list[tf.Tensor], other: list[tf.Tensor]) -> float:
+        return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+
+    model.carry_state(2)
+    for step in range(3):
+        part = slice(step * length, (step + 1) * length)
+        states = model._carried_in(tf.fill([2], float(step > 0)), tf.range(2, dtype=tf.int64))
+        silent = tf.zeros([2, 1, 1])
+        _, truncated, _ = model._work_through(inputs[:, part], targets[:, part], silent, states, chance(2))
+        model.train_step((inputs[:, part], targets[:, part], tf.fill([2], float(step > 0))))
+        assert far(truncated, whole(part, cut=True)) < 1e-6
+        # And where there is something before them, that is what was cut off.
+        assert (far(truncated, whole(part, cut=False)) > 1e-5) == (step > 0)
+
+
+def test_without_streams_every_batch_starts_silent() -> None:
     model = made(**MODELS["gru"])
     frames = noise(2, 6, DIMENSION)
     losses = [train_loss(model, frames[:, :-1], frames[:, 1:]) for _ in range(2)]
@@ -357,3 +413,107 @@ def test_a_model_begins_with_what_is_told_linearly() -> None:
     assert np.mean(np.square(model.head.mean(parameters) - 0.9 * frames)) < 0.1
     _, _, scales = model.head.split(parameters)
     assert np.median(np.exp(scales)) == pytest.approx(np.sqrt(1 - 0.81), rel=0.2)
+
+
+# What the seeds wished for ----------------------------------------------------------------------------------------
+
+
+def slope(model: SongModel, inputs: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    """By how much a step at a learning rate of 1 changes each weight; it is put back, the next has other chance."""
+    before = model.get_weights()
+    model.optimizer.learning_rate = 1.0
+    model.train_step((inputs, np.ones_like(inputs)))
+    after = model.get_weights()
+    model.set_weights(before)
+    return [one - other for one, other in zip(after, before, strict=True)]
+
+
+def test_weight_noise_is_in_the_gradient_of_a_training_step_alone() -> None:
+    plain, noisy = made(widths=[5, 7]), made(widths=[5, 7], weight_noise=0.5)
+    inputs = noise(2, 6, DIMENSION)
+    np.testing.assert_array_equal(noisy(inputs), plain(inputs))
+    changes = [slope(model, inputs) for model in (plain, noisy)]
+    assert max(np.abs(a - b).max() for a, b in zip(*changes, strict=True)) > 1e-3
+    # A step whose gradient is taken elsewhere still starts from the weights as they are.
+    moved = made(widths=[5, 7])
+    with noisy._noisy_weights(chance(2)):
+        heard = [tf.convert_to_tensor(layer.cell.recurrent_kernel) for layer in noisy.stack]
+    for layer, weights in zip(moved.stack, heard, strict=True):
+        layer.cell.recurrent_kernel.assign(weights)
+    differences = [
+        (own.cell.recurrent_kernel.numpy() - layer.cell.recurrent_kernel.numpy()).std()
+        for own, layer in zip(moved.stack, plain.stack, strict=True)
+    ]
+    np.testing.assert_allclose(differences, 0.5, rtol=0.25)
+    expected, found = slope(moved, inputs), changes[1]
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_each_step_has_its_own_weight_noise_and_dropout_goes_on_drawing() -> None:
+    model, inputs = made(**MODELS["noisy"]), noise(2, 6, DIMENSION)
+    first, second = slope(model, inputs), slope(model, inputs)
+    assert max(np.abs(a - b).max() for a, b in zip(first, second, strict=True)) > 1e-3
+    dropping = made(widths=[5, 7], weight_noise=1e-9, dropout=0.5)
+    losses = {float(dropping.train_step((inputs, inputs))["loss"]) for _ in range(4)}  # at a learning rate of 0
+    assert len(losses) == 4
+
+
+def test_activation_noise_is_on_what_the_layers_put_out_in_training_alone() -> None:
+    plain, noisy = made(widths=[5, 7]), made(widths=[5, 7], activation_noise=0.3)
+    inputs = tf.constant(noise(2, 6, DIMENSION))
+    np.testing.assert_array_equal(noisy(inputs), plain(inputs))
+    first, second, again = (noisy.follow(inputs, None, chance=chance(2, step=step))[0] for step in (0, 1, 0))
+    assert np.std(first - second) > 1e-2
+    np.testing.assert_array_equal(again, first)
+
+
+def test_binary_units_say_0_or_1_in_training_and_their_probability_otherwise() -> None:
+    settings = {"front": [50], "widths": [5]}
+    binary, logistic = (made(**settings, front_units=units) for units in ("binary", "logistic"))
+    inputs = tf.constant(noise(60, 6, DIMENSION))
+    np.testing.assert_array_equal(binary(inputs), logistic(inputs))
+    said, sure = binary._enter(inputs, 0.0, chance(60)).numpy(), binary._enter(inputs, 0.0).numpy()
+    assert set(np.unique(said)) == {0.0, 1.0}
+    np.testing.assert_allclose(said.mean((0, 1)), sure.mean((0, 1)), atol=0.1)
+    assert np.all((sure > 0) & (sure < 1))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_scheduled_sampling_hears_the_song_or_what_a_free_run_would_have_drawn(share: float) -> None:
+    model = made(widths=[5, 7], scheduled=max(share, 1e-9), scheduled_steps=10, head={"kind": "mse"})
+    song = tf.constant(noise(40, 12, DIMENSION))
+    heard = model.scheduled(song, model.rest(40), chance(40, step=10)).numpy()
+    states, counted = model.rest(40), []
+    np.testing.assert_array_equal(heard[:, 0], song[:, 0])
+    for step in range(11):
+        drawn, states = model.advance(tf.constant(heard[:, step]), states)
+        own = np.abs(heard[:, step + 1] - drawn).max(-1) < 1e-5
+        assert np.all(own | np.all(heard[:, step + 1] == song[:, step + 1], -1))
+        counted.append(own.mean())
+    assert np.mean(counted) == pytest.approx(share, abs=0.08)
+
+
+def test_scheduled_sampling_begins_with_the_song_alone() -> None:
+    model, song = made(widths=[5], scheduled=1.0, scheduled_steps=10), tf.constant(noise(30, 8, DIMENSION))
+    own = []
+    for step in (0, 5, 10):
+        heard = model.scheduled(song, model.rest(30), chance(30, step=step))
+        own.append(float(np.mean(np.any(heard[:, 1:] != song[:, 1:], -1))))
+    assert own[0] == 0
+    assert own[1] == pytest.approx(0.5, abs=0.1)
+    assert own[2] == 1
+
+
+def test_frames_that_are_seen_as_images_are_predicted_as_waveforms() -> None:
+    settings = ModelSettings(widths=[5], image=True, head={"kind": "mse"})
+    model = SongModel(64, settings)
+    model.build((None, None, 64))
+    inputs = noise(2, 4, 64)
+    states, whole = model.rest(2), model(inputs)
+    assert whole.shape == (2, 4, 64)
+    for step in range(4):
+        one, states = model.advance(tf.constant(inputs[:, step]), states)
+        np.testing.assert_allclose(one, whole[:, step], atol=1e-5)
+    # A frame that is turned round has all its phases turned by half: another image.
+    assert np.abs(model(-inputs) - whole).max() > 1e-3

@@ -24,6 +24,7 @@ from sonicrnn.errors import UserError
 from sonicrnn.pipeline import (
     Table,
     check_length,
+    fitting,
     make_table,
     shuffled_starts,
     stream_starts,
@@ -424,3 +425,28 @@ def test_a_shift_between_two_encoded_frames_is_refused_with_the_nearest_that_is_
     with pytest.raises(UserError, match=rf"take data\.shift={near}$"):
         check_length(data_settings(5, shift=shift), encoding, 10_000, "training")
     check_length(data_settings(5, shift=near), encoding, 10_000, "training")
+
+
+def test_state_is_carried_over_as_many_frames_as_the_settings_say_and_then_forgotten() -> None:
+    data = DataSettings(sequence_length=3, batch_size=2, order="streams", carry=6)
+    table = counting_table(1000, data)
+    carries = [batch[2].tolist() for batch in batches(table, table.stream_steps + 2)]
+    passed = [[float(step % 2)] * 2 for step in range(table.stream_steps)]
+    assert carries == [*passed, [0.0, 0.0], [1.0, 1.0]]  # and afresh in the next pass
+
+
+@pytest.mark.parametrize(("kind", "frame_length"), [("waveform", 40), ("stft", 128)])
+@pytest.mark.parametrize("samples", [800, 700, 300])
+def test_a_part_that_is_short_is_validated_by_the_longest_sequences_it_has(
+    kind: Literal["waveform", "stft"], frame_length: int, samples: int
+) -> None:
+    encoding = Encoding(FrameSettings(kind=kind, frame_length=frame_length), RATE, PLAIN)
+    data = DataSettings(sequence_length=17, shift=frame_length)
+    fitted = fitting(data, encoding, samples)
+    check_length(fitted, encoding, samples, "validation")
+    if fitted.sequence_length < 17:
+        longer = fitted.model_copy(update={"sequence_length": fitted.sequence_length + 1})
+        with pytest.raises(UserError, match="are missing"):
+            check_length(longer, encoding, samples, "validation")
+    else:
+        assert fitted == data

@@ -301,6 +301,16 @@ def test_std_is_the_training_parts_for_all(part: str) -> None:
     assert normaliser(figures, "none", part) == Normaliser(0.0, 1.0)
 
 
+def test_statistics_of_the_whole_song_leak_what_is_held_out_into_the_normaliser() -> None:
+    samples = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    samples[900:] = 9 * samples[900:] + 2
+    song = song_of(samples)
+    honest = normaliser(part_statistics(song), "std", "training")
+    leaky = [normaliser(part_statistics(song, leak=True), "std", part) for part in song.parts]
+    assert leaky == [Normaliser(pytest.approx(samples.mean(), abs=1e-6), pytest.approx(samples.std()))] * 3
+    assert leaky[0].scale > 2 * honest.scale
+
+
 @pytest.mark.parametrize("kind", ["std", "minmax"])
 def test_constant_training_part_is_told(kind: str) -> None:
     samples = tone(10)
