@@ -1,0 +1,297 @@
+"""Every experiment of the seeds, each trained on your song for as long as the others (writes configs/seeds/README.md).
+
+    python -m benchmarks.seeds my.ogg --minutes 5
+    python -m benchmarks.seeds my.ogg --minutes 5 --only base cell-lstm --side-by-side 2
+
+Each row is a process of its own, on one core of its own: it trains, then measures. A stopped command goes on where it
+was; a row that is finished is kept until its config, the song or the minutes are others. The table and the picture are
+made anew after each row, from all rows that are there.
+
+Measured are, of every model: the error of the next frame on 20 s of each part of the song, read as one sequence; the
+level of free runs, without the gain and the levelling that `generate` adds, after 1, 5 and 30 s against that of their
+prime; and what `evaluate` measures in another, made as `generate` makes it: of all new rows together, in the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.seeds_table import write_table
+from sonicrnn.config import Settings, load_settings, parse_settings
+from sonicrnn.errors import UserError, run_command
+from sonicrnn.files import write_json
+
+if TYPE_CHECKING:
+    from sonicrnn.generator import RunGenerator
+    from sonicrnn.run import Run
+
+CONFIGS = Path("configs/seeds")
+ALSO = (Path("configs/gru.yaml"),)  # what the table is compared with
+PART_SECONDS = 20.0
+LEVEL_SECONDS = (1.0, 5.0, 30.0)
+LEVEL_WINDOW_SECONDS = 1.0  # about each of these moments
+RUNS = 4  # free runs whose levels are averaged
+SCORED_SECONDS = 30.0
+SHORTEST_FRAME = 8  # samples, to look for clicks at its border
+MEASURED, PIECE, ROW = "measured.json", "piece.npy", "row.json"  # in the run folder
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the rows that are missing, and the table."""
+    options = _parser().parse_args(arguments)
+    if options.row:
+        _make_row(Path(options.row), options)
+        return
+    if options.scores:
+        _score(_rows(options))
+        return
+    files = _chosen(options.only)
+    cores = sorted(os.sched_getaffinity(0))
+    if not 1 <= options.side_by_side <= len(cores):
+        raise UserError(f"--side-by-side {options.side_by_side} must lie between 1 and {len(cores)}: a core for each")
+    missing = [file for file in files if _finished(file, options) is None]
+    free: SimpleQueue[int] = SimpleQueue()
+    for core in cores[: options.side_by_side]:
+        free.put(core)
+    with ThreadPoolExecutor(options.side_by_side) as pool:
+        for line in pool.map(lambda file: _row_in_a_process(file, options, free), missing):
+            print(line, flush=True)
+            write_table(CONFIGS, _rows(options))
+    if not all(row["scores"] for row in _rows(options).values()):
+        subprocess.run([*_command(options), "--scores"], check=True)
+    write_table(CONFIGS, _rows(options))
+    print(f"table: {CONFIGS / 'README.md'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.seeds", description="See the module's head.")
+    parser.add_argument("song", help="a recording of two minutes or more")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of training for each row (default: 5)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="configs by name (default: all)")
+    parser.add_argument("--side-by-side", type=int, default=1, help="rows at once, each on one core (default: 1)")
+    parser.add_argument("--runs", default="runs/seeds", help="folder of the rows' runs (default: runs/seeds)")
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    parser.add_argument("--scores", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _chosen(names: Sequence[str] | None) -> list[Path]:
+    files = {file.stem: file for file in [*sorted(CONFIGS.glob("*.yaml")), *ALSO]}
+    unknown = [name for name in names or () if name not in files]
+    if unknown:
+        raise UserError(f"there is no {', '.join(unknown)}; there are: {', '.join(files)}")
+    return [files[name] for name in names or files]
+
+
+def _settings(file: Path, options: argparse.Namespace) -> Settings:
+    """Those of a row: the config's, with the song and the budget that all rows share."""
+    shared = {"song.path": json.dumps(options.song), "runs": json.dumps(options.runs), "name": file.stem}
+    shared |= {"train.minutes": options.minutes, "wandb.mode": "disabled"}
+    return load_settings(file, [f"{name}={value}" for name, value in shared.items()])
+
+
+def _finished(file: Path, options: argparse.Namespace) -> dict[str, Any] | None:
+    """A row that was made with these very settings; None where there is none."""
+    place = Path(options.runs) / file.stem / ROW
+    try:
+        row: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        made = parse_settings(row["settings"], where=str(place))  # settings that are newer have their defaults
+    except (FileNotFoundError, UserError):
+        return None
+    return row if made == _settings(file, options) else None
+
+
+def _rows(options: argparse.Namespace) -> dict[Path, dict[str, Any]]:
+    """All finished rows, by config."""
+    made = {file: _finished(file, options) for file in _chosen(None)}
+    return {file: row for file, row in made.items() if row is not None}
+
+
+def _row_in_a_process(file: Path, options: argparse.Namespace, free: SimpleQueue[int]) -> str:
+    """Make one row on one core; a line about it."""
+    command = [*_command(options), "--row", str(file)]
+    core, begin = free.get(), time.monotonic()
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, preexec_fn=lambda: os.sched_setaffinity(0, [core])
+        )
+    finally:
+        free.put(core)
+    seconds = time.monotonic() - begin
+    if done.returncode:
+        return f"{file.stem}: failed after {seconds:.0f} s\n{done.stderr[-2000:]}"
+    return f"{file.stem}: {seconds:.0f} s"
+
+
+def _command(options: argparse.Namespace) -> list[str]:
+    shared = ["--minutes", str(options.minutes), "--runs", options.runs]
+    return [sys.executable, "-m", "benchmarks.seeds", options.song, *shared]
+
+
+# One row --------------------------------------------------------------------------------------------------------------
+
+
+def _make_row(file: Path, options: argparse.Namespace) -> None:
+    """Train and measure, in this process; leaves a row in the run folder."""
+    import numpy as np
+
+    from sonicrnn.generator import load_generator
+
+    settings = _settings(file, options)
+    run = _train(settings)
+    generator = load_generator(run.folder)
+    history = list(_history(run))
+    row = {
+        "settings": settings.model_dump(mode="json"),
+        "song": {"name": generator.song.name, "seconds": len(generator.song.samples) / generator.song.sample_rate},
+        "seconds": history[-1]["seconds"],
+        "steps": history[-1]["step"],
+        "epochs": len(history),
+        "weights": generator.free_run.model.count_params(),
+        **json.loads((run.folder / MEASURED).read_text(encoding="utf-8")),
+        "errors": {part: _errors(generator, part) for part in generator.song.parts},
+        "levels": _levels(generator),
+        "temperature": generator.temperature,
+        "scores": {},
+        "history": history,
+    }
+    seed = settings.seed
+    piece = generator.generate(generator.primes("validation", [seed]), SCORED_SECONDS, seeds=[seed])[0]
+    np.save(run.folder / PIECE, piece)
+    write_json(run.folder / ROW, row)
+
+
+def _train(settings: Settings) -> Run:
+    """Train as `fit` does, but for the pieces to listen to, and leave how fast that was and what memory it took.
+
+    Steps a second are by the median step, without validation; the memory is the most that the process ever held.
+    """
+    import keras
+    import numpy as np
+
+    from sonicrnn.devices import be_quiet
+    from sonicrnn.run import Run, enter
+    from sonicrnn.song import open_song
+    from sonicrnn.training import finish, make_free_run, prepare, reached, train
+
+    class Clock(keras.callbacks.Callback):
+        """How long each step takes."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seconds: list[float] = []
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.begin = time.perf_counter()
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seconds.append(time.perf_counter() - self.begin)
+
+    be_quiet()
+    run, song, clock = Run(Path(settings.runs) / str(settings.name)), open_song(settings.song), Clock()
+    with run.locked():
+        resumed = enter(run, settings, fresh=run.config.exists() and run.settings() != settings)
+        prepared = prepare(run, settings, song)
+        progress = reached(prepared, resumed)
+        if not progress.finished:
+            train(prepared, None, progress, print, also=[clock])
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # bytes
+            write_json(
+                run.folder / MEASURED, {"steps_per_second": 1 / float(np.median(clock.seconds)), "memory": memory}
+            )
+            finish(prepared, make_free_run(prepared), progress, print)
+    return run
+
+
+def _history(run: Run) -> Iterator[dict[str, float]]:
+    import csv
+
+    with run.history.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            yield {name: float(value) for name, value in row.items()}
+
+
+def _errors(generator: RunGenerator, part: str) -> dict[str, float]:
+    """Of the next frame, in the model's own figures, over the middle of a part.
+
+    `nmse`: the squared error of the expected frame against the frames' power; `loss`: the head's own.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    from sonicrnn.graphs import graph
+
+    model, encoding = generator.free_run.model, generator.encoding
+    follow = graph(lambda frames: model.follow(frames, None)[0])
+    samples = generator.song.part(part)
+    length = min(len(samples), round(PART_SECONDS * encoding.sample_rate))
+    begin = (len(samples) - length) // 2
+    frames = encoding.encode(tf.constant(np.ascontiguousarray(samples[begin : begin + length])[None]))
+    parameters, target = follow(frames[:, :-1]), frames[:, 1:]
+    missed = tf.reduce_sum(tf.square(model.head.mean(parameters) - target)) / tf.reduce_sum(tf.square(target))
+    return {"nmse": float(missed), "loss": float(tf.reduce_mean(model.head.loss(parameters, target)))}
+
+
+def _levels(generator: RunGenerator) -> list[float]:
+    """dB of free runs against their primes at each of `LEVEL_SECONDS`: the mean of some, not under −60 dB each.
+
+    Of both the deviation in windows of a second: an offset, even one that wanders, is no sound.
+    """
+    import numpy as np
+
+    from sonicrnn.generator import Calibration, Generator
+
+    plain, seeds = Generator(generator.free_run, Calibration(generator.temperature)), list(range(RUNS))
+    rate = generator.encoding.sample_rate
+    window = round(LEVEL_WINDOW_SECONDS * rate)
+    primes = generator.primes("validation", seeds).astype(np.float64)
+    made = plain.generate(primes, LEVEL_SECONDS[-1] + LEVEL_WINDOW_SECONDS, generator.temperature, seeds, takes=1)
+    starts = range(0, primes.shape[1] - window + 1, window)
+    wanted = np.mean([primes[:, start : start + window].var(1) for start in starts], 0)
+    levels = []
+    for seconds in LEVEL_SECONDS:
+        start = round(seconds * rate) - window // 2
+        power = made[:, start : start + window].astype(np.float64).var(1)
+        levels.append(float(np.mean(10 * np.log10(np.maximum(power / wanted, 1e-6)))))
+    return levels
+
+
+# Scores ---------------------------------------------------------------------------------------------------------------
+
+
+def _score(rows: dict[Path, dict[str, Any]]) -> None:
+    """What `evaluate` measures in the pieces of all rows that have no scores yet, put into these rows."""
+    import numpy as np
+
+    from sonicrnn.quality import evaluate
+    from sonicrnn.rhythm import border_clicks
+    from sonicrnn.scores import as_json
+    from sonicrnn.song import open_song
+
+    unscored = [row for row in rows.values() if not row["scores"]]
+    made = [parse_settings(row["settings"], where="a row") for row in unscored]
+    folders = [Path(one.runs) / str(one.name) for one in made]
+    song = open_song(made[0].song)  # how it is normalised and framed changes nothing of its sound
+    held_out = song.samples[song.parts["validation"][0] :]
+    pieces = {one.name: np.load(folder / PIECE) for one, folder in zip(made, folders, strict=True)}
+    figures = as_json(evaluate(pieces, song.part("training"), held_out, song.sample_rate))["figures"]
+    for row, one, folder in zip(unscored, made, folders, strict=True):
+        row["scores"] = {key: figure["pieces"][one.name] for key, figure in figures.items()}
+        if one.frames.step_length >= SHORTEST_FRAME:
+            row["scores"]["clicks"] = border_clicks(pieces[one.name], song.sample_rate, one.frames.step_length)
+        write_json(folder / ROW, row)
+
+
+if __name__ == "__main__":
+    run_command(main)
