@@ -2,12 +2,14 @@
 
 How a free run turns out is a matter of chance: of two pieces of one model, one keeps the song's pulsation and the other
 loses it. So each section, a minute, is drawn several times from where the piece stands, the takes are measured, and the
-piece goes on from the best. Shorter sections would not do: it takes a minute to tell a slow pulsation.
+piece goes on from the best; where none is good, as many again are drawn, a few times over. Shorter sections would not
+do: it takes a minute to tell a slow pulsation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +20,26 @@ from sonicrnn.portrait import WINDOW_SECONDS
 from sonicrnn.stream import State, Stream
 
 Unlike = Callable[[Samples], float]
+Rows = npt.NDArray[np.int64]
 
 SECTION_SECONDS = WINDOW_SECONDS
+ROUNDS = 4  # of takes at most: of a song whose pulsation two takes in three lose, sixteen keep it all but surely
+GOOD = 1.0  # unlike the song by so much a take may be and be the last: no pulsation is lost by that
+
+
+class Best(NamedTuple):
+    """The best takes of some pieces.
+
+    pieces: [some], which pieces they are of.
+    unlike: [some], the song.
+    samples: [some, samples]
+    state: after them.
+    """
+
+    pieces: Rows
+    unlike: npt.NDArray[np.float64]
+    samples: Samples
+    state: State
 
 
 def sections(
@@ -31,26 +51,46 @@ def sections(
         graphs, state: where the pieces stand.
         temperatures: [pieces].
         block, blocks: steps that are made at once, and how often, for a section.
-        takes: of each section; the first has the piece's own seed.
+        takes: of each section in a round; the very first has the piece's own seed.
         unlike: how unlike the song a section is, [samples].
     """
     seeds = state.seed
-    rows = np.repeat(np.arange(len(seeds)), takes)
-    others = tf.constant([_seed(int(seed), take) for seed in seeds for take in range(takes)], tf.int32)
-    each = tf.gather(temperatures, rows)
-    while True:
-        state, made = _rows_of(state, rows)._replace(seed=others), []
+
+    def best_of_round(left: Rows, number: int) -> Best:
+        rows = np.repeat(left, takes)
+        numbers = np.tile(np.arange(takes) + number * takes, len(left))
+        own = [_seed(int(seeds[row]), take) for row, take in zip(rows, numbers, strict=True)]
+        drawn, each = _rows_of(state, rows)._replace(seed=tf.constant(own, tf.int32)), tf.gather(temperatures, rows)
+        made = []
         for _ in range(blocks):
-            samples, state = graphs.go_on(state, tf.constant(block), each)
+            samples, drawn = graphs.go_on(drawn, tf.constant(block), each)
             made.append(samples.numpy())
         section = np.concatenate(made, 1)
-        found = np.reshape([unlike(one) for one in section], [len(seeds), takes])
-        best = np.arange(len(seeds)) * takes + found.argmin(1)
-        state = _rows_of(state, best)._replace(seed=seeds)
-        yield section[best]
+        found = np.reshape([unlike(one) for one in section], [len(left), takes])
+        best = np.arange(len(left)) * takes + found.argmin(1)
+        return Best(left, found.min(1), section[best], _rows_of(drawn, best))
+
+    while True:
+        best = best_of_round(np.arange(len(seeds)), 0)
+        for number in range(1, ROUNDS):
+            left = best.pieces[best.unlike > GOOD]
+            if len(left):
+                best = _better(best, best_of_round(left, number))
+        state = best.state._replace(seed=seeds)
+        yield best.samples
 
 
-def _rows_of(state: State, rows: npt.NDArray[np.int64]) -> State:
+def _better(one: Best, other: Best) -> Best:
+    """For each piece of either the take that is less unlike the song."""
+    pieces, unlike = np.concatenate([one.pieces, other.pieces]), np.concatenate([one.unlike, other.unlike])
+    order = np.lexsort([unlike, pieces])
+    rows = order[np.unique(pieces[order], return_index=True)[1]]
+    samples = np.concatenate([one.samples, other.samples])[rows]
+    states = tf.nest.map_structure(lambda *values: tf.concat(values, 0), one.state, other.state)
+    return Best(pieces[rows], unlike[rows], samples, _rows_of(states, rows))
+
+
+def _rows_of(state: State, rows: Rows) -> State:
     """The state of some pieces, which may come more than once."""
     kept: State = tf.nest.map_structure(lambda values: tf.gather(values, rows), state)
     return kept

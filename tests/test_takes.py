@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from sonicrnn.generator import Calibration, Generator
 from sonicrnn.models import SongModel
 from sonicrnn.portrait import Portrait
 from sonicrnn.song import Normaliser
+from sonicrnn.takes import ROUNDS
 
 RATE = 16_000
 Samples = npt.NDArray[np.float32]
@@ -35,6 +37,17 @@ class Wanted(Portrait):
         return -float(np.square(samples).mean())
 
 
+class Patient(Wanted):
+    """A song that finds fault with every take but those that it is told to like, by their number."""
+
+    def __init__(self, likes: Sequence[int] = ()) -> None:
+        super().__init__()
+        object.__setattr__(self, "likes", likes)
+
+    def unlike(self, samples: Samples, rate: int, copied: float = 0.0) -> float:
+        return 10.0 + super().unlike(samples, rate) - 10.0 * (len(self.asked) in self.likes)  # type: ignore[attr-defined]
+
+
 @pytest.fixture(scope="module")
 def generator(small_song: Samples) -> Generator:
     music = small_song[: 6 * RATE]
@@ -48,12 +61,16 @@ def generator(small_song: Samples) -> Generator:
 
 @pytest.fixture
 def choosing(generator: Generator) -> Generator:
-    return Generator(generator.free_run, replace(generator.calibration, portrait=Wanted()))
+    return judged_by(Wanted(), generator)
 
 
 @pytest.fixture
 def primes(small_song: Samples) -> Samples:
     return np.stack([small_song[:4000], small_song[30_000:34_000]])
+
+
+def judged_by(song: Portrait, generator: Generator) -> Generator:
+    return Generator(generator.free_run, replace(generator.calibration, portrait=song))
 
 
 def asked(generator: Generator) -> list[Samples]:
@@ -103,6 +120,42 @@ def test_pieces_choose_for_themselves(choosing: Generator, primes: Samples) -> N
     for index, (temperature, seed) in enumerate([(0.7, 5), (1.2, 6)]):
         alone = choosing.generate(primes[index : index + 1], 1.0, temperature, [seed], takes=3)
         np.testing.assert_allclose(together[index], alone[0], atol=1e-5)
+
+
+def test_takes_are_drawn_until_one_is_good(generator: Generator, primes: Samples) -> None:
+    choosing = judged_by(Patient(likes=[5]), generator)
+    made = choosing.generate(primes[:1], 1.0, 1.0, [7], takes=2)
+    assert len(asked(choosing)) == 6  # three rounds of two
+    np.testing.assert_array_equal(made[0], asked(choosing)[4][:RATE])
+    assert len({one.tobytes() for one in asked(choosing)}) == 6
+
+
+def test_where_no_take_is_good_the_best_of_all_rounds_goes_on(
+    generator: Generator, primes: Samples, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("sonicrnn.generator.SECTION_SECONDS", 0.5)
+    choosing = judged_by(Patient(), generator)
+    made = np.concatenate(list(choosing.stream(primes[:1], 3.0, 1.0, [7], takes=2, block_seconds=0.5)), 1)[0]
+    of_a_section, section = ROUNDS * 2, RATE // 2
+    assert len(asked(choosing)) == 6 * of_a_section
+    rounds = set()
+    for index in range(6):
+        takes = asked(choosing)[index * of_a_section : (index + 1) * of_a_section]
+        best = max(range(of_a_section), key=lambda take: float(np.square(takes[take]).mean()))
+        np.testing.assert_array_equal(made[index * section : (index + 1) * section], takes[best])
+        rounds.add(best // 2)
+    assert len(rounds) > 1
+
+
+def test_pieces_that_are_good_are_left_alone_by_later_rounds(generator: Generator, primes: Samples) -> None:
+    choosing = judged_by(Patient(likes=[2, 5, 7]), generator)
+    first, second = choosing.generate(primes, 1.0, 1.0, [5, 6], takes=2)
+    # Two takes of each, the first piece is content; two more of the second, and again.
+    assert len(asked(choosing)) == 6
+    np.testing.assert_array_equal(first, asked(choosing)[1][:RATE])
+    np.testing.assert_array_equal(second, asked(choosing)[4][:RATE])
+    alone = judged_by(Patient(likes=[3]), generator).generate(primes[1:], 1.0, 1.0, [6], takes=2)[0]
+    np.testing.assert_allclose(second, alone, atol=1e-5)
 
 
 def test_a_piece_of_more_than_a_section_begins_as_a_longer_one(
