@@ -33,6 +33,7 @@ COLUMNS = 1000  # that a picture of a long song is reduced to
 SPECTROGRAM_DBFS = (-100.0, -10.0)  # the same colours for every spectrogram; 0 is a full-scale sine
 LEVEL_DBFS = (-70.0, 0.0)
 FRAMES_A_COLUMN = 12  # spectra that are averaged into a column, at most: a long song is sampled evenly
+MOST_LIKENESS_MARKS = 6  # along a side of a picture of likeness: several stand in one row
 
 # Okabe & Ito's palette (2008), darkest first, each with its own line style.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -221,7 +222,8 @@ def _likeness(axes: Axes, matrix: Floats, hop_seconds: float, low: float, high: 
     axes.grid(visible=False)
     _time_axis(axes, 0.0, end)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds, end)))
-    axes.yaxis.set_major_locator(_clock_locator(end))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(_clock_locator(end, MOST_LIKENESS_MARKS))
     axes.set_ylabel("time")
     return image
 
@@ -358,12 +360,12 @@ def _time_axis(axes: Axes, start: float, stop: float, label: str = "time") -> No
     axes.set_xlabel(label)
 
 
-def _clock_locator(span: float) -> Locator:
-    """Marks at whole times a musician counts in, at most eleven."""
+def _clock_locator(span: float, most: int = 10) -> Locator:
+    """Marks at whole times a musician counts in, at most `most` and the first."""
     steps = (1, 2, 3, 5, 10, 15, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 18_000, 36_000)
     if span <= 5:
-        return MaxNLocator(nbins=10, steps=[1, 2, 5, 10])
-    return MultipleLocator(next((step for step in steps if span / step <= 10), span / 10))
+        return MaxNLocator(nbins=most, steps=[1, 2, 5, 10])
+    return MultipleLocator(next((step for step in steps if span / step <= most), span / most))
 
 
 def _clock(seconds: float, span: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import subprocess
 import sys
 import threading
@@ -195,3 +196,14 @@ def test_a_picture_is_saved_whole_with_nothing_beside(tmp_path: Path) -> None:
     pictures.save_figure(path, pictures.waveform(tone(1), RATE))
     assert Image.open(path).format == "PNG"
     assert [entry.name for entry in path.parent.iterdir()] == ["wave.png"]
+
+
+def test_the_times_under_pictures_of_likeness_in_a_row_do_not_touch() -> None:
+    for seconds in (90, 600, 3500, 12_000):
+        figure = pictures.self_similarities({name: np.eye(60) for name in "abc"}, seconds / 60, "dB")
+        figure.draw_without_rendering()
+        for axes in figure.axes[:3]:
+            boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+            shown = [box for box in boxes if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1]
+            assert len(shown) >= 3, seconds
+            assert all(one.x1 + 2 < other.x0 for one, other in itertools.pairwise(shown)), seconds
