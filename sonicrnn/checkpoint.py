@@ -55,11 +55,16 @@ def save_checkpoint(file: Path, model: SongModel, progress: Progress) -> None:
 
 
 def load_checkpoint(file: Path, model: SongModel) -> Progress:
-    """Put everything back as it was. Raises UserError when the file does not belong to this model."""
+    """Put everything back as it was; of a finished run only the progress, nothing being left to train.
+
+    Raises UserError when the file does not belong to this model.
+    """
     variables = every_variable(model)
     try:
         with np.load(file, allow_pickle=False) as stored:
             progress = json.loads(str(stored["progress"]))
+            if progress["finished"]:
+                return Progress(**progress)
             values = [stored[f"{index:04d}"] for index in range(len(variables))]
             if len(stored.files) != len(variables) + 1:
                 raise ValueError("it holds other variables")

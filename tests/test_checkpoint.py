@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -81,6 +82,13 @@ def test_progress_comes_back_as_it_was(tmp_path: Path) -> None:
     )
     save_checkpoint(tmp_path / "checkpoint.npz", model, progress)
     assert asdict(load_checkpoint(tmp_path / "checkpoint.npz", model)) == asdict(progress)
+
+
+def test_a_finished_run_of_an_older_version_still_is_one(tmp_path: Path) -> None:
+    """Which variables it was trained with matters no more."""
+    file = tmp_path / "checkpoint.npz"
+    np.savez(file, progress=np.array(json.dumps({"step": 7, "finished": True})), **{"0000": np.zeros(2)})
+    assert load_checkpoint(file, made()) == Progress(step=7, finished=True)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

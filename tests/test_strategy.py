@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,6 +37,7 @@ SETTINGS = [
     "train.checkpoint_seconds=0",
     "generate.prime_seconds=1",
     "generate.temperature=0.9",
+    "generate.takes=1",
     "wandb.mode=disabled",
 ]
 
@@ -80,16 +83,20 @@ class Team:
         self.addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
         self.running: dict[int, subprocess.Popen[bytes]] = {}
 
-    def start(self, index: int) -> None:
+    def start(self, index: int, *more: str) -> None:
         told = {"cluster": {"worker": self.addresses}, "task": {"type": "worker", "index": index}}
         with self.log(index).open("ab") as log:
             self.running[index] = subprocess.Popen(
-                command(self.song, self.folder, *self.more),
+                command(self.song, self.folder, *self.more, *more),
                 env={**os.environ, "TF_CONFIG": json.dumps(told)}, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
     def log(self, index: int) -> Path:
         return self.logs / f"{index}.log"
+
+    def kill(self, index: int) -> None:
+        self.running[index].send_signal(signal.SIGKILL)
+        self.running[index].wait()
 
     def ends(self) -> list[int]:
         """The exit codes of both, when both are done."""
@@ -129,6 +136,22 @@ def variables(folder: Path) -> list[np.ndarray]:
         return [stored[name] for name in sorted(stored.files) if name != "progress"]
 
 
+def step(folder: Path) -> int:
+    """Training steps that the checkpoint holds."""
+    try:
+        with np.load(folder / "spread" / "checkpoint.npz") as stored:
+            return int(json.loads(str(stored["progress"]))["step"])
+    except OSError:
+        return 0
+
+
+def until(what: Callable[[], bool], seconds: float = 200) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
 def assert_alike(one: list[np.ndarray], other: list[np.ndarray]) -> None:
     for left, right in zip(one, other, strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
@@ -165,3 +188,39 @@ def test_two_processes_train_as_one(alone: tuple[str, Path], team_of: Callable[.
     assert "validation" not in team.log(1).read_text()  # the chief tells
     finished = {path.name for path in (folder / "spread").iterdir()}
     assert {path.name for path in (team.folder / "spread").iterdir()} == finished
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", ["streams"], indirect=True)
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_that_is_started_again_takes_up_the_training(
+    alone: tuple[str, Path], team_of: Callable[..., Team], killed: int
+) -> None:
+    order, folder = alone
+    team = team_of(order)
+    team.start(0)
+    team.start(1)
+    until(lambda: step(team.folder) >= 4 or team.running[0].poll() is not None)
+    team.kill(killed)
+    before = step(team.folder)
+    until(lambda: "starting again" in team.log(1 - killed).read_text())
+    team.start(killed)
+    assert team.ends() == [0, 0], team.said()
+    assert 4 <= before < 15
+    assert "goes on at epoch" in team.log(0).read_text()
+    assert_alike(variables(team.folder), variables(folder))
+
+
+@pytest.mark.slow
+def test_what_does_not_go_together_is_said_and_ends_all(team_of: Callable[..., Team]) -> None:
+    team = team_of()
+    team.start(0)
+    team.start(1, "train.learning_rate=0.5")
+    assert team.ends() == [2, 2], team.said()
+    assert "train.learning_rate: 0.002 -> 0.5" in team.log(1).read_text()
+    assert "another process has other settings" in team.log(0).read_text()
+    team.start(0, "train.epochs=4")  # which the chief's run folder refuses
+    team.start(1, "train.epochs=4")
+    assert team.ends() == [2, 2], team.said()
+    for index in (0, 1):
+        assert "train.epochs: 3 -> 4" in team.log(index).read_text()
