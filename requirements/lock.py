@@ -53,7 +53,7 @@ def lock(python: str, project: dict[str, Any], alone: list[str]) -> dict[str, li
     """
     run = list(project["dependencies"])
     extras = project["optional-dependencies"]
-    wanted = ("tune", "serve", "eval", "dev")
+    wanted = ("tune", "serve", "eval", "remote", "dev")
     dev = [need for extra in wanted for need in extras[extra] if not need.startswith("sonicrnn[")]
     with tempfile.TemporaryDirectory() as folder:
         environment = Path(folder) / "venv"

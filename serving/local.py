@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.options import out_of_range, refuse
+from sonicrnn.remote import local_folder
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 30.0  # for requests that are under way when the server is told to stop
@@ -20,7 +21,8 @@ GRACE_SECONDS = 30.0  # for requests that are under way when the server is told 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check the options, then serve until told to stop (SIGINT or SIGTERM)."""
     options = _parser().parse_args(arguments)
-    base = _versions_folder(Path(options.run))
+    with local_folder(options.run) as folder:
+        base = _versions_folder(folder)
     labels = _labels(options.label)
     _check(options)
     token = os.environ.get("SONICRNN_TOKEN") or None

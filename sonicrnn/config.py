@@ -29,7 +29,8 @@ class Section(BaseModel):
 
 class SongSettings(Section):
     path: str | list[str] | None = Field(
-        None, description="a file, several files, a folder or a glob: one song, in order; null is the built-in song"
+        None,
+        description="a file, several files, a folder or a glob, s3://… too: one song, in order; null: the built-in",
     )
     sample_rate: int | None = Field(16_000, ge=2_000, le=192_000, description="Hz; null keeps the song's own rate")
     trim: bool = Field(True, description="leave out the leading silence and the fade at the end")
@@ -42,6 +43,12 @@ class SongSettings(Section):
     def _split_is_whole(self) -> SongSettings:
         if min(self.split) <= 0 or abs(sum(self.split) - 1) > 1e-6:
             raise ValueError(f"split {list(self.split)} must be three shares above 0 that add up to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _cache_is_here(self) -> SongSettings:
+        if "://" in (self.cache or ""):
+            raise ValueError(f"cache {self.cache} must be a folder of this machine: it is read from all the time")
         return self
 
 
@@ -240,7 +247,7 @@ class Settings(Section):
     """All that a run depends on."""
 
     name: str | None = Field(None, description="the run's name; null: the config's name and the song's")
-    runs: str = Field("runs", min_length=1, description="folder of all runs")
+    runs: str = Field("runs", min_length=1, description="folder of all runs, also s3://…")
     seed: int = Field(1, ge=0, lt=2**31)
     song: SongSettings = SongSettings()
     frames: FrameSettings = FrameSettings()

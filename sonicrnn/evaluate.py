@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.options import out_of_range, refuse
+from sonicrnn.remote import local_folder
 from sonicrnn.run import Run
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ LEAST_SECONDS, MOST_SECONDS, MOST_PIECES = 3.0, 3600.0, 100
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check the options, make or read the pieces, measure them, print the table and write `scores.json`."""
     options = _parser().parse_args(arguments)
-    run = Run(Path(options.run))
     _check(options)
+    with local_folder(options.run) as folder:
+        _evaluate(options, Run(folder))
+
+
+def _evaluate(options: argparse.Namespace, run: Run) -> None:
     run.trained()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from sonicrnn.files import write_json

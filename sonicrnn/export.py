@@ -17,6 +17,7 @@ from sonicrnn import __version__
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.files import write_json
 from sonicrnn.options import out_of_range, refuse
+from sonicrnn.remote import local_folder
 from sonicrnn.run import Run
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Check the options, load the run, write the next version."""
     options = _parser().parse_args(arguments)
     _check(options)
-    run = Run(Path(options.run))
+    with local_folder(options.run) as folder:
+        _export(options, Run(folder))
+
+
+def _export(options: argparse.Namespace, run: Run) -> None:
     run.trained()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf

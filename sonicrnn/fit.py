@@ -13,6 +13,8 @@ from typing import NoReturn
 from sonicrnn.cluster import training_cluster
 from sonicrnn.config import describe, load_settings
 from sonicrnn.errors import run_command
+from sonicrnn.remote import is_remote
+from sonicrnn.run import Run
 
 AGAIN_SECONDS = 2.0  # until a process that lost another starts again
 
@@ -27,15 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from sonicrnn.strategy import ProcessLost
     from sonicrnn.training import fit
 
+    def page(run: Run) -> None:
+        if not run.page.exists():
+            write_page(run)
+
     try:
-        run = fit(settings, Path(options.config).stem, options.fresh, cluster=cluster)
+        run = fit(settings, Path(options.config).stem, options.fresh, cluster=cluster, then=page)
     except ProcessLost:
         _start_again()
-    if run is None:
-        return  # the chief does the rest
-    if not run.page.exists():
-        write_page(run)
-    print(f"more:   python -m sonicrnn.generate {run.folder} --seconds 60")
+    if run is not None:  # in the chief
+        folder = f"{settings.runs.rstrip('/')}/{run.folder.name}" if is_remote(settings.runs) else run.folder
+        print(f"more:   python -m sonicrnn.generate {folder} --seconds 60")
 
 
 def _start_again() -> NoReturn:

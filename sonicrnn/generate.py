@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sonicrnn.config import PARTS
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.options import out_of_range, refuse
+from sonicrnn.remote import local_folder
 from sonicrnn.run import Run
 
 if TYPE_CHECKING:
@@ -23,11 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Check the options, load the run, write one file for each piece."""
     options = _parser().parse_args(arguments)
     _check(options)
-    settings = Run(Path(options.run)).trained()
+    with local_folder(options.run) as folder:
+        _generate(options, folder)
+
+
+def _generate(options: argparse.Namespace, folder: Path) -> None:
+    settings = Run(folder).trained()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from sonicrnn.generator import load_generator
 
-    generator = load_generator(options.run)
+    generator = load_generator(folder)
     seconds = options.seconds if options.seconds is not None else settings.generate.seconds
     seeds = [options.seed + index for index in range(options.count)]
     for seed, prime in zip(seeds, _primes(generator, options, seeds), strict=True):

@@ -22,6 +22,7 @@ from sonicrnn.audio import Decoded, SourceFile, decode, find_files
 from sonicrnn.clock import clock
 from sonicrnn.errors import UserError
 from sonicrnn.listing import Refused, list_refused, printable
+from sonicrnn.remote import fetched
 
 if TYPE_CHECKING:
     from sonicrnn.config import SongSettings
@@ -109,6 +110,8 @@ def open_song(settings: SongSettings, report: Callable[[str], None] = print) -> 
     except OSError as error:
         problem = f"the cache folder {printable(cache)} cannot be used ({error.strerror})"
         raise UserError(f"{problem}: name another with song.cache=FOLDER") from None
+    if settings.path is not None:
+        settings = settings.model_copy(update={"path": fetched(settings.path, cache, report)})
     paths, refused = _find(settings, cache)
     decoded = decode(paths, settings.sample_rate, cache, report=report)
     whole: Samples = np.load(decoded.path_of_pcm, mmap_mode="r")
@@ -128,7 +131,12 @@ def open_song(settings: SongSettings, report: Callable[[str], None] = print) -> 
 
 def cache_folder(settings: SongSettings) -> Path:
     """Where decoded songs are kept: song.cache, else $SONICRNN_CACHE, else the user's own cache folder."""
-    named = settings.cache or os.environ.get("SONICRNN_CACHE")
+    return Path(settings.cache).expanduser() if settings.cache else user_cache()
+
+
+def user_cache() -> Path:
+    """$SONICRNN_CACHE, else the user's own cache folder."""
+    named = os.environ.get("SONICRNN_CACHE")
     if named:
         return Path(named).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME", "")

@@ -31,9 +31,11 @@ from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Calibration, Generator, keep_primes
+from sonicrnn.mirror import mirror_of
 from sonicrnn.models import SongModel
 from sonicrnn.pipeline import Table, check_length, fitting, make_table, training_data, validation_data
 from sonicrnn.recall import make_recall
+from sonicrnn.remote import is_remote
 from sonicrnn.run import Run, enter, run_name, trains_otherwise
 from sonicrnn.selection import free_run_score
 from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, open_song, part_statistics
@@ -63,8 +65,12 @@ def fit(
     fresh: bool = False,
     report: Report = print,
     cluster: Cluster = ALONE,
+    then: Callable[[Run], None] = lambda run: None,
 ) -> Run | None:
     """Train, or go on training, and leave a run folder with the best model.
+
+    Args:
+        then: what else is to be in the folder of a finished run.
 
     Returns:
         the run; None in a process that is not the chief of several, when the chief is done.
@@ -79,14 +85,25 @@ def fit(
     with watched(cluster):
         spread = make_spread(settings.train.strategy, settings.data.batch_size, cluster)
         song = open_song(settings.song, report)
-        run = Run(Path(settings.runs) / run_name(settings, config_stem, song.name))
+        name = run_name(settings, config_stem, song.name)
+        mirror = mirror_of(f"{settings.runs.rstrip('/')}/{name}") if is_remote(settings.runs) else None
+        run = Run(mirror.folder if mirror else Path(settings.runs) / name)
         with contextlib.ExitStack() as stack:
 
             def begin() -> bool:
                 stack.enter_context(run.locked())
-                return enter(run, settings, fresh)
+                if mirror is None:
+                    return enter(run, settings, fresh)
+                if fresh:
+                    mirror.set_aside()
+                else:
+                    mirror.pull()
+                resumed = enter(run, settings, fresh)
+                stack.enter_context(mirror.kept_up(report))
+                return resumed
 
             _fit(settings, song, run, spread, spread.told(begin), report)
+            spread.told(lambda: then(run))
     return run if spread.is_chief else None
 
 

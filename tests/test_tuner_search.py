@@ -57,6 +57,7 @@ def test_help_answers_at_once() -> None:
     ("options", "expected"),
     [
         (["tuner.trails=3"], "tuner.trails is no setting; did you mean tuner.trials?"),
+        (["tuner.folder=s3://bucket/searches"], "folder s3://bucket/searches must be one of this machine"),
         (["tuner.space=quik"], "there is no space quik; did you mean quick?"),
         (["configs/gro.yaml"], "there is no config configs/gro.yaml; did you mean configs/gru.yaml?"),
         (["tuner.space=frames"], "frames.parts: validation losses of these do not compare"),
@@ -323,7 +324,5 @@ def test_a_trial_that_takes_too_much_memory_fails_and_the_next_begins(tmp_path: 
     with running(command(song_file, folder, *options), log) as process:
         assert process.wait(timeout=600) == 2, log.read_text()
     results = accounted_for(folder, 2)
-    assert {result.reason for result in results} == {
-        "out of memory: it took more than the 0.75 GB of tuner.memory_gb"
-    }
+    assert {result.reason for result in results} == {"out of memory: it took more than the 0.75 GB of tuner.memory_gb"}
     assert "completed, so there is no best one" in log.read_text()

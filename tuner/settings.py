@@ -26,9 +26,13 @@ class TunerSettings(Section):
     lost_seconds: float = Field(60, ge=5, description="of silence, after which a worker's trial goes to another")
 
     @model_validator(mode="after")
-    def _ends(self) -> TunerSettings:
+    def _ends_and_is_here(self) -> TunerSettings:
         if self.trials is None and self.minutes is None:
             raise ValueError("trials or minutes must be set, or the search would not end")
+        if "://" in self.folder:
+            raise ValueError(
+                f"folder {self.folder} must be one of this machine (the songs of a search may be elsewhere)"
+            )
         return self
 
 
