@@ -33,15 +33,10 @@ from sonicrnn.errors import UserError, run_command
 from sonicrnn.files import write_json
 
 if TYPE_CHECKING:
-    from sonicrnn.generator import RunGenerator
     from sonicrnn.run import Run
 
 CONFIGS = Path("configs/seeds")
 ALSO = (Path("configs/gru.yaml"),)  # what the table is compared with
-PART_SECONDS = 20.0
-LEVEL_SECONDS = (1.0, 5.0, 30.0)
-LEVEL_WINDOW_SECONDS = 1.0  # about each of these moments
-RUNS = 4  # free runs whose levels are averaged
 SCORED_SECONDS = 30.0
 SHORTEST_FRAME = 8  # samples, to look for clicks at its border
 MEASURED, PIECE, ROW = "measured.json", "piece.npy", "row.json"  # in the run folder
@@ -146,6 +141,7 @@ def _make_row(file: Path, options: argparse.Namespace) -> None:
     """Train and measure, in this process; leaves a row in the run folder."""
     import numpy as np
 
+    from benchmarks.seeds_measures import errors_of, levels_of
     from sonicrnn.generator import load_generator
 
     settings = _settings(file, options)
@@ -160,8 +156,8 @@ def _make_row(file: Path, options: argparse.Namespace) -> None:
         "epochs": len(history),
         "weights": generator.free_run.model.count_params(),
         **json.loads((run.folder / MEASURED).read_text(encoding="utf-8")),
-        "errors": {part: _errors(generator, part) for part in generator.song.parts},
-        "levels": _levels(generator),
+        "errors": {part: errors_of(generator, part) for part in generator.song.parts},
+        "levels": levels_of(generator),
         "temperature": generator.temperature,
         "scores": {},
         "history": history,
@@ -222,51 +218,6 @@ def _history(run: Run) -> Iterator[dict[str, float]]:
             yield {name: float(value) for name, value in row.items()}
 
 
-def _errors(generator: RunGenerator, part: str) -> dict[str, float]:
-    """Of the next frame, in the model's own figures, over the middle of a part.
-
-    `nmse`: the squared error of the expected frame against the frames' power; `loss`: the head's own.
-    """
-    import numpy as np
-    import tensorflow as tf
-
-    from sonicrnn.graphs import graph
-
-    model, encoding = generator.free_run.model, generator.encoding
-    follow = graph(lambda frames: model.follow(frames, None)[0])
-    samples = generator.song.part(part)
-    length = min(len(samples), round(PART_SECONDS * encoding.sample_rate))
-    begin = (len(samples) - length) // 2
-    frames = encoding.encode(tf.constant(np.ascontiguousarray(samples[begin : begin + length])[None]))
-    parameters, target = follow(frames[:, :-1]), frames[:, 1:]
-    missed = tf.reduce_sum(tf.square(model.head.mean(parameters) - target)) / tf.reduce_sum(tf.square(target))
-    return {"nmse": float(missed), "loss": float(tf.reduce_mean(model.head.loss(parameters, target)))}
-
-
-def _levels(generator: RunGenerator) -> list[float]:
-    """dB of free runs against their primes at each of `LEVEL_SECONDS`: the mean of some, not under −60 dB each.
-
-    Of both the deviation in windows of a second: an offset, even one that wanders, is no sound.
-    """
-    import numpy as np
-
-    from sonicrnn.generator import Calibration, Generator
-
-    plain, seeds = Generator(generator.free_run, Calibration(generator.temperature)), list(range(RUNS))
-    rate = generator.encoding.sample_rate
-    window = round(LEVEL_WINDOW_SECONDS * rate)
-    primes = generator.primes("validation", seeds).astype(np.float64)
-    made = plain.generate(primes, LEVEL_SECONDS[-1] + LEVEL_WINDOW_SECONDS, generator.temperature, seeds, takes=1)
-    starts = range(0, primes.shape[1] - window + 1, window)
-    wanted = np.mean([primes[:, start : start + window].var(1) for start in starts], 0)
-    levels = []
-    for seconds in LEVEL_SECONDS:
-        start = round(seconds * rate) - window // 2
-        power = made[:, start : start + window].astype(np.float64).var(1)
-        levels.append(float(np.mean(10 * np.log10(np.maximum(power / wanted, 1e-6)))))
-    return levels
-
-
 # Scores ---------------------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +225,7 @@ def _score(rows: dict[Path, dict[str, Any]]) -> None:
     """What `evaluate` measures in the pieces of all rows that have no scores yet, put into these rows."""
     import numpy as np
 
+    from benchmarks.seeds_measures import hum
     from sonicrnn.quality import evaluate
     from sonicrnn.rhythm import border_clicks
     from sonicrnn.scores import as_json
@@ -290,6 +242,7 @@ def _score(rows: dict[Path, dict[str, Any]]) -> None:
         row["scores"] = {key: figure["pieces"][one.name] for key, figure in figures.items()}
         if one.frames.step_length >= SHORTEST_FRAME:
             row["scores"]["clicks"] = border_clicks(pieces[one.name], song.sample_rate, one.frames.step_length)
+        row["scores"]["hum"] = hum(pieces[one.name], song.sample_rate)
         write_json(folder / ROW, row)
 
 

@@ -19,7 +19,7 @@ BEGIN, END = "<!-- The table is written by `python -m benchmarks.seeds`. -->", "
 PICTURE = "learning-curves.png"
 COLUMNS = 3  # of panels
 
-SCORES = {"score": 0, "flatness": 2, "clicks": 1, "copied": 1}  # and with how many decimals
+SCORES = {"score": 0, "hum": 2, "flatness": 2, "clicks": 1, "copied": 1}  # and with how many decimals
 HEADINGS = (
     "config", "minutes", "steps", "weights", "steps/s", "samples/s", "memory, GB",
     "training", "validation", "test", "nats", "1 s", "5 s", "30 s", *SCORES,

@@ -16,6 +16,7 @@ import soundfile
 from PIL import Image
 
 from benchmarks.seeds import main
+from benchmarks.seeds_measures import hum
 from benchmarks.seeds_table import BEGIN, END, HEADINGS, PICTURE, SCORES, write_table
 from sonicrnn.errors import UserError
 
@@ -80,6 +81,17 @@ def test_a_row_that_there_is_none_of_is_refused_with_those_that_there_are(monkey
         main(["my.ogg", "--only", "base", "cell-gro"])
     with pytest.raises(UserError, match="--side-by-side 0 must lie between 1 and"):
         main(["my.ogg", "--side-by-side", "0"])
+
+
+def test_a_chord_that_stands_still_is_a_hum_and_music_and_noise_are_not(longer_song: npt.NDArray[np.float32]) -> None:
+    time = np.arange(30 * 16_000) / 16_000
+    still = sum(np.sin(2 * np.pi * hertz * time) for hertz in (110, 220.3, 471))
+    assert hum(np.asarray(still, np.float32), 16_000) > 0.99
+    assert hum(longer_song[: len(time)], 16_000) < 0.9
+    assert hum(np.random.default_rng(0).standard_normal(len(time)), 16_000) < 0.02
+    moved = np.concatenate([np.random.default_rng(0).standard_normal(20 * 16_000), still[-10 * 16_000 :]])
+    assert hum(moved, 16_000) > 0.99  # what it comes to is what counts
+    assert hum(np.zeros(len(time)), 16_000) == 0
 
 
 @pytest.mark.slow
