@@ -24,11 +24,20 @@ Run = Callable[[str, Arrays, float], dict[str, np.ndarray]]  # signature, inputs
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """rows: most of one batch. wait_seconds: for more of them. waiting: most rows in the queue. threads: of batches."""
+    """How much is done at once.
+
+    Attributes:
+        rows, figures: most of one batch; of figures, of its largest input with what pads it.
+        wait_seconds: for more rows.
+        waiting, waiting_bytes: most rows in the queue, and what they may hold.
+        threads: of batches.
+    """
 
     rows: int = 16
+    figures: int = 32 << 20
     wait_seconds: float = 0.005
     waiting: int = 256
+    waiting_bytes: int = 256 << 20
     threads: int = 2
 
 
@@ -47,15 +56,25 @@ class Task:
     def rows(self) -> int:
         return len(next(iter(self.inputs.values())))
 
+    @property
+    def width(self) -> int:
+        """Figures of a row of its largest input."""
+        return max(int(np.prod(array.shape[1:], dtype=int)) for array in self.inputs.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return sum(_bytes(array) for array in self.inputs.values())
+
 
 class Batcher:
     """Runs tasks in an event loop's thread pool."""
 
-    def __init__(self, settings: BatchSettings, metrics: Metrics):
-        self.settings, self.metrics = settings, metrics
+    def __init__(self, settings: BatchSettings, metrics: Metrics, name: str):
+        self.settings, self.metrics, self.name = settings, metrics, name
         self._queue: deque[Task] = deque()
         self._changed = asyncio.Condition()
-        self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="batch")
+        self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix=name)
         self._workers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -74,12 +93,7 @@ class Batcher:
     async def run(self, owner: Any, signature: str, run: Run, inputs: Arrays, deadline: float) -> dict[str, np.ndarray]:
         """The outputs for these inputs. Raises Failure."""
         task = Task((owner, signature), run, inputs, deadline, asyncio.get_running_loop().create_future())
-        if task.rows + sum(one.rows for one in self._queue) > self.settings.waiting:
-            raise Failure(
-                Code.RESOURCE_EXHAUSTED,
-                f"The batch scheduling queue to which this task was submitted is full; at most "
-                f"{self.settings.waiting} rows wait: try again",
-            )
+        self._refuse_if_full(task)
         async with self._changed:
             self._queue.append(task)
             self._changed.notify_all()
@@ -87,6 +101,17 @@ class Batcher:
             return await asyncio.wait_for(task.done, max(0.0, deadline - time.monotonic()))
         except asyncio.TimeoutError:
             raise Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the audio was made") from None
+
+    def _refuse_if_full(self, task: Task) -> None:
+        """Raises Failure."""
+        there = [one for one in self._queue if not one.done.done()]
+        many = task.rows + sum(one.rows for one in there) > self.settings.waiting
+        if many or (there and task.size + sum(one.size for one in there) > self.settings.waiting_bytes):
+            raise Failure(
+                Code.RESOURCE_EXHAUSTED,
+                f"The batch scheduling queue to which this task was submitted is full; at most "
+                f"{self.settings.waiting} rows, or {self.settings.waiting_bytes >> 20} MB, wait: try again",
+            )
 
     async def _work(self) -> None:
         while True:
@@ -108,14 +133,15 @@ class Batcher:
                 if not self._queue or self._queue[0] is not first:
                     return []  # another worker was faster
             batch: list[Task] = []
-            rows = 0
+            rows, width = 0, 0
             for task in [task for task in self._queue if task.key == first.key]:
-                if batch and rows + task.rows > self.settings.rows:
+                more, wider = rows + task.rows, max(width, task.width)
+                if batch and (more > self.settings.rows or more * wider > self.settings.figures):
                     break
                 self._queue.remove(task)
                 if not task.done.done():
                     batch.append(task)
-                    rows += task.rows
+                    rows, width = more, wider
             self._changed.notify_all()
             return batch
 
@@ -125,11 +151,11 @@ class Batcher:
     async def _answer(self, batch: list[Task]) -> None:
         now = time.monotonic()
         for task in batch:
-            self.metrics.observe(QUEUING, 1e6 * (now - task.since), thread_pool_name="batch")
+            self.metrics.observe(QUEUING, 1e6 * (now - task.since), thread_pool_name=self.name)
         self.metrics.observe(BATCH_SIZE, sum(task.rows for task in batch))
         seconds = max(task.deadline for task in batch) - now
         try:
-            outputs = await self._in_thread(batch[0], merged([task.inputs for task in batch]), seconds)
+            outputs = await self._in_thread(batch, seconds)
         except Failure as failure:
             if len(batch) > 1 and failure.code is Code.INVALID_ARGUMENT:
                 for task in batch:  # one of them is wrong: the others shall not suffer for it
@@ -145,14 +171,20 @@ class Batcher:
                 task.done.set_result({name: array[start : start + task.rows] for name, array in outputs.items()})
             start += task.rows
 
-    async def _in_thread(self, task: Task, inputs: Arrays, seconds: float) -> dict[str, np.ndarray]:
-        loop = asyncio.get_running_loop()
+    async def _in_thread(self, batch: list[Task], seconds: float) -> dict[str, np.ndarray]:
+        def run() -> dict[str, np.ndarray]:
+            return batch[0].run(batch[0].key[1], merged([task.inputs for task in batch]), seconds)
+
         try:
-            return await loop.run_in_executor(self._pool, task.run, task.key[1], inputs, seconds)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
         except Failure:
             raise
         except Exception as error:
             raise Failure(Code.INTERNAL, f"{type(error).__name__}: {error}") from error
+
+
+def _bytes(array: np.ndarray) -> int:
+    return sum(map(len, array.ravel())) if array.dtype == object else array.nbytes
 
 
 def merged(many: list[Arrays]) -> Arrays:

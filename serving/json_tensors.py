@@ -21,6 +21,7 @@ from serving.failures import invalid
 Inputs = dict[str, np.ndarray]
 Form = Literal["row", "column"]
 SHOWN = 200  # characters of a value in a message
+MOST_LEVELS = 8  # of lists in lists: more than any signature has
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -123,6 +124,8 @@ def _array(value: Any, kind: tf.DType, where: str) -> np.ndarray:
         if not inner:
             break
         inner = inner[0]
+    if len(shape) > MOST_LEVELS:
+        raise invalid(f"{where}Encountered list at unexpected level: {len(shape)} expected < {MOST_LEVELS}")
     flat: list[Any] = []
     _flatten(value, shape, 0, flat, where)
     wrong = next((one for one in flat if not _fits(one, kind)), None)
@@ -166,13 +169,16 @@ def _fits(value: Any, kind: tf.DType) -> bool:
         return isinstance(value, str) or _is_base64(value)
     if kind.is_integer:
         return type(value) is int and kind.min <= value <= kind.max
-    largest = float(kind.max)
+    largest = float(kind.max) * (1 + 2.0**-26)  # what is rounded to the largest counts as it
     return type(value) in (int, float) and (value != value or abs(value) == math.inf or -largest <= value <= largest)
 
 
 def _bytes(value: Any, where: str) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise invalid(f"{where}JSON Parse error: The surrogate pair in string is invalid.") from None
     text = value["b64"].rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -194,7 +200,10 @@ def _type_of(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        text = SHOWN * "["
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
@@ -204,17 +213,29 @@ def _written_shape(shape: Sequence[int]) -> str:
 
 def write_outputs(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
     """The body of an answer. A lone output stands without its name."""
-    columns = {name: _jsonable(name, array) for name, array in outputs.items()}
-    if form == "row":
-        rows: list[Any] = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return json.dumps({"predictions": next(iter(columns.values())) if len(columns) == 1 else rows}).encode()
-    return json.dumps({"outputs": next(iter(columns.values())) if len(columns) == 1 else columns}).encode()
+    if form == "column":
+        return f'{{"outputs": {_one_or_named({name: _text(name, array) for name, array in outputs.items()})}}}'.encode()
+    rows = [
+        _one_or_named({name: _text(name, array[index]) for name, array in outputs.items()})
+        for index in range(len(next(iter(outputs.values()))))
+    ]
+    return f'{{"predictions": [{", ".join(rows)}]}}'.encode()
 
 
-def _jsonable(name: str, array: np.ndarray) -> Any:
-    if array.dtype != object:
-        return array.tolist()
-    if array.ndim:
-        return [_jsonable(name, np.asarray(one, object)) for one in array]
-    value = array.item()
-    return {"b64": base64.b64encode(value).decode()} if name.endswith("_bytes") else value.decode(errors="replace")
+def _one_or_named(texts: Mapping[str, str]) -> str:
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return f"{{{', '.join(f'{json.dumps(name)}: {text}' for name, text in texts.items())}}}"
+
+
+def _text(name: str, value: Any) -> str:
+    """A tensor, or one figure or text of it, as JSON."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        if value.ndim == 1 and value.dtype == np.float32 and np.isfinite(value).all():
+            # Nine digits tell every float32. As one text, because a minute of audio has a million figures.
+            return f"[{', '.join(['%.9g'] * len(value)) % tuple(value.tolist())}]"
+        return f"[{', '.join(_text(name, one) for one in value)}]"
+    if isinstance(value, bytes):
+        coded = {"b64": base64.b64encode(value).decode()}
+        return json.dumps(coded if name.endswith("_bytes") else value.decode(errors="replace"))
+    return json.dumps(value.item())

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sonicrnn.errors import UserError, run_command
@@ -48,10 +49,12 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
     from serving.versions import Versions
 
     metrics = Metrics()
-    batcher = Batcher(BatchSettings(rows=options.batch, waiting=options.waiting, threads=options.threads), metrics)
-    versions = Versions(base, options.name or base.parent.name, options.versions, labels)
-    service = Service(versions, batcher, metrics, token, options.timeout)
-    batcher.start()
+    settings = BatchSettings(rows=options.batch, waiting=options.waiting, threads=options.threads)
+    batchers = Batcher(settings, metrics, "pieces"), Batcher(replace(settings, threads=1), metrics, "steps")
+    versions = Versions(base, options.name or base.parent.name, options.versions, labels, options.threads)
+    service = Service(versions, *batchers, metrics, token, options.timeout)
+    for batcher in batchers:
+        batcher.start()
     await versions.refresh()
     try:
         rpc, rpc_port = rpc_server(service, f"{options.host}:{options.port}")
@@ -71,8 +74,10 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
         print("stopping: requests that are under way are answered first", flush=True)
         versions.leave()
         watch.cancel()
-        await rpc.stop(GRACE_SECONDS)
-    await batcher.stop()
+        rpc_ends = asyncio.create_task(rpc.stop(GRACE_SECONDS))  # both at once: neither takes new requests
+    await rpc_ends
+    for batcher in batchers:
+        await batcher.stop()
     await versions.close()
 
 

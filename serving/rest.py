@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import json
 import re
+import zlib
 from collections.abc import Generator
 from urllib.parse import unquote
 
 import uvicorn
 from google.protobuf.json_format import MessageToDict, MessageToJson
+from h11 import LocalProtocolError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
@@ -43,8 +46,21 @@ class Server(uvicorn.Server):
         yield
 
 
-def application(streams: Streams) -> Starlette:
+def application(streams: Streams) -> ASGIApp:
     """The endpoints of one service and its streams."""
+    routed = _routed(streams)
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await routed(scope, receive, send)
+        except LocalProtocolError:  # what followed was no HTTP: the server itself has refused it, and hangs up
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+    return called
+
+
+def _routed(streams: Streams) -> Starlette:
     service = streams.service
 
     async def versioned(request: Request) -> Response:
@@ -82,7 +98,10 @@ def application(streams: Streams) -> Starlette:
 
 async def _answer(service: Service, request: Request, path: str) -> bytes:
     if request.method == "POST" and (found := _PREDICT.fullmatch(path)):
-        body = await _body(request)
+        try:
+            body = await asyncio.wait_for(_body(request), service.timeout)
+        except asyncio.TimeoutError:
+            raise Failure(Code.DEADLINE_EXCEEDED, "the request did not come whole in time") from None
         return await service.predict_json(_spec(found), body)
     if request.method == "GET" and (found := _ABOUT.fullmatch(path)):
         if not found["name"]:
@@ -104,14 +123,27 @@ async def _body(request: Request) -> bytes:
             chunks.append(chunk)
     except ClientDisconnect:
         raise Failure(Code.CANCELLED, "the client left before its request was whole") from None
-    return await asyncio.to_thread(b"".join, chunks)
+    whole = await asyncio.to_thread(b"".join, chunks)
+    zipped = request.headers.get("content-encoding", "").lower() == "gzip"
+    return await asyncio.to_thread(_unzipped, whole) if zipped else whole
+
+
+def _unzipped(body: bytes) -> bytes:
+    opened = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        made = opened.decompress(body, MOST_BYTES)
+    except zlib.error:
+        raise invalid("the request's body is no gzip, which its Content-Encoding says that it is") from None
+    if not opened.eof:
+        raise invalid(f"the request's body is cut off, or has more than {MOST_BYTES >> 20} MB")
+    return made
 
 
 def _spec(found: re.Match[str]) -> ModelSpec:
     spec = ModelSpec(name=unquote(found["name"]))
     if found["version"]:
-        if int(found["version"]) >= 2**63:
-            raise invalid(f"Failed to convert version: {found['version']} to numeric.")
+        if len(found["version"]) > 19 or int(found["version"]) >= 2**63:
+            raise invalid(f"Failed to convert version: {found['version'][:100]} to numeric.")
         spec.version.value = int(found["version"])
     if found["label"]:
         spec.version_label = unquote(found["label"])

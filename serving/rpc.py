@@ -1,13 +1,12 @@
-"""The gRPC services: prediction and model status by the official stubs, and the standard health check."""
+"""The gRPC services: prediction and model status by the official messages, and the standard health check."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, GetModelMetadataResponse
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
@@ -18,53 +17,63 @@ from serving.service import Service
 MOST_BYTES = 64 << 20  # of a message
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"  # grpc.health.v1.HealthCheckResponse, its only field set
 Context: TypeAlias = grpc.aio.ServicerContext
+Answer = Callable[[Any, Context], Awaitable[Message]]
 
 
-class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """tensorflow.serving.PredictionService"""
-
-    def __init__(self, service: Service):
-        self.service = service
-
-    async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:
-        async with _answered(self.service, context):
-            with self.service.counted("GRPC", "Predict"):
-                left = context.time_remaining()
-                return await self.service.predict(request, self.service.timeout if left is None else left)
-
-    async def GetModelMetadata(self, request: GetModelMetadataRequest, context: Context) -> GetModelMetadataResponse:
-        async with _answered(self.service, context):
-            if not request.HasField("model_spec"):
-                raise invalid("Missing ModelSpec")
-            if not request.metadata_field:
-                raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-            for name in request.metadata_field:
-                if name != "signature_def":
-                    raise invalid(f"Metadata field {name} is not supported")
-            return self.service.metadata(request.model_spec)
-
-
-class Models(model_service_pb2_grpc.ModelServiceServicer):
-    """tensorflow.serving.ModelService"""
+class Calls:
+    """What is answered, by the names that the protocol has for it."""
 
     def __init__(self, service: Service):
         self.service = service
 
-    async def GetModelStatus(self, request: GetModelStatusRequest, context: Context) -> GetModelStatusResponse:
-        async with _answered(self.service, context):
-            if not request.HasField("model_spec"):
-                raise invalid("Missing ModelSpec")
-            return self.service.status(request.model_spec)
+    async def predict(self, request: PredictRequest, context: Context) -> PredictResponse:
+        with self.service.counted("GRPC", "Predict"):
+            left = context.time_remaining()
+            return await self.service.predict(request, self.service.timeout if left is None else left)
+
+    async def metadata(self, request: GetModelMetadataRequest, context: Context) -> GetModelMetadataResponse:
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for name in request.metadata_field:
+            if name != "signature_def":
+                raise invalid(f"Metadata field {name} is not supported")
+        return self.service.metadata(request.model_spec)
+
+    async def status(self, request: GetModelStatusRequest, context: Context) -> GetModelStatusResponse:
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        return self.service.status(request.model_spec)
 
 
-@contextlib.asynccontextmanager
-async def _answered(service: Service, context: Context) -> AsyncIterator[None]:
-    """Let a request in, and end it with the status of what it fails with."""
+def _handler(service: Service, name: str, answers: Mapping[str, tuple[type[Message], Answer]]) -> Any:
+    """Those methods of a service of the protocol that are answered; gRPC says of the others that there are none."""
+    methods = {method: _method(service, kind, answer) for method, (kind, answer) in answers.items()}
+    return grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", methods)
+
+
+def _method(service: Service, kind: type[Message], answer: Answer) -> grpc.RpcMethodHandler:
+    async def answered(content: bytes, context: Context) -> Message:
+        try:
+            service.let_in(dict(context.invocation_metadata() or ()).get("authorization"))
+            return await answer(_parsed(kind, content), context)
+        except Failure as failure:
+            await context.abort(failure.code.grpc, failure.message)
+
+    # Bytes are parsed in here, because gRPC answers UNKNOWN to those that are no message.
+    return grpc.unary_unary_rpc_method_handler(answered, response_serializer=_written)
+
+
+def _written(message: Message) -> bytes:
+    return bytes(message.SerializeToString())
+
+
+def _parsed(kind: type[Message], content: bytes) -> Message:
     try:
-        service.let_in(dict(context.invocation_metadata() or ()).get("authorization"))
-        yield
-    except Failure as failure:
-        await context.abort(failure.code.grpc, failure.message)
+        return kind.FromString(content)
+    except DecodeError:
+        raise invalid(f"the request is no {kind.__name__}") from None
 
 
 def _health(service: Service) -> grpc.GenericRpcHandler:
@@ -88,7 +97,15 @@ def server(service: Service, address: str) -> tuple[grpc.aio.Server, int]:
             ("grpc.so_reuseport", 0),
         ]
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(service), made)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(service), made)
-    made.add_generic_rpc_handlers((_health(service),))
+    calls = Calls(service)
+    prediction = {
+        "Predict": (PredictRequest, calls.predict),
+        "GetModelMetadata": (GetModelMetadataRequest, calls.metadata),
+    }
+    models = {"GetModelStatus": (GetModelStatusRequest, calls.status)}
+    made.add_generic_rpc_handlers((
+        _handler(service, "PredictionService", prediction),
+        _handler(service, "ModelService", models),
+        _health(service),
+    ))
     return made, made.add_insecure_port(address)

@@ -23,7 +23,8 @@ from serving.metrics import LATENCY, REQUESTS, RUNTIME, Metrics
 from serving.versions import Version, Versions
 
 DEFAULT = "serving_default"
-MOST_FIGURES = 32 << 20  # of one tensor of a request
+OF_STREAMS = ("start", "step")
+FREE_FIGURES = 1 << 20  # of a tensor; more of them have to be sent
 
 
 class Service:
@@ -31,16 +32,22 @@ class Service:
 
     Args:
         versions: of the model.
-        batcher: that runs them.
+        pieces, steps: that run them; what streams ask for, which is short and wanted soon, does not wait for pieces.
         metrics: to add to.
         token: that a request has to bring along; None asks for none.
         timeout: seconds that a request may take if it does not say so itself.
     """
 
     def __init__(
-        self, versions: Versions, batcher: Batcher, metrics: Metrics, token: str | None = None, timeout: float = 60.0
+        self,
+        versions: Versions,
+        pieces: Batcher,
+        steps: Batcher,
+        metrics: Metrics,
+        token: str | None = None,
+        timeout: float = 60.0,
     ):
-        self.versions, self.batcher, self.metrics = versions, batcher, metrics
+        self.versions, self.pieces, self.steps, self.metrics = versions, pieces, steps, metrics
         self.token, self.timeout = token, timeout
 
     def let_in(self, authorization: str | None) -> None:
@@ -131,7 +138,8 @@ class Service:
         """The outputs of a signature, from a batch with others. Raises Failure."""
         _check_tensors(inputs, version.signatures[signature].inputs)
         start = time.monotonic()
-        made = await self.batcher.run(version, signature, version.run, inputs, start + seconds)
+        batcher = self.steps if signature in OF_STREAMS else self.pieces
+        made = await batcher.run(version, signature, version.run, inputs, start + seconds)
         took = 1e6 * (time.monotonic() - start)
         self.metrics.observe(RUNTIME, took, model_name=self.versions.name, API="Predict", runtime="TF1")
         return made
@@ -159,14 +167,14 @@ def _wanted(asked: Sequence[str], there: Sequence[str]) -> list[str]:
 
 
 def _array(name: str, tensor: tf.compat.v1.TensorProto) -> np.ndarray:
-    """A tensor of a request; its shape alone could ask for more memory than there is."""
+    """A tensor of a request, whose shape alone could ask for any amount of memory: one value stands for many."""
     sizes = [dim.size for dim in tensor.tensor_shape.dim]
-    whole = all(size >= 0 for size in sizes) and np.prod(sizes, dtype=float) <= MOST_FIGURES
+    whole = all(size >= 0 for size in sizes) and np.prod(sizes, dtype=float) <= max(FREE_FIGURES, tensor.ByteSize())
     if not whole or tensor.tensor_shape.unknown_rank:
         raise invalid(f"tensor parsing error: {name}")
     try:
         made = tf.make_ndarray(tensor)
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError):
         raise invalid(f"tensor parsing error: {name}") from None
     return np.asarray(made)
 

@@ -28,10 +28,10 @@ POLL_SECONDS = 2.0
 
 
 class Version:
-    """One version: a session over its graph, as TensorFlow Serving runs it."""
+    """One version: a session over its graph, as TensorFlow Serving runs it, in so many threads."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.number = folder, int(folder.name)
+    def __init__(self, folder: Path, threads: int):
+        self.folder, self.number, self.threads = folder, int(folder.name), threads
         self.state, self.error = State.LOADING, ""
         self.users = 0
         self.card: Mapping[str, Any] = {}
@@ -41,7 +41,9 @@ class Version:
 
     def load(self) -> None:
         """Read it and run its warm-up requests. Takes a while; not for the event loop."""
-        session = tf.compat.v1.Session(graph=tf.Graph())
+        # The operations of a step are too small to be shared out: several cores are put to work by several batches.
+        config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=self.threads)
+        session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(self.folder))
         self.signatures = {
             name: signature
@@ -86,16 +88,22 @@ class Versions:
         name: of the model.
         keep: how many of the newest are served.
         labels: names for versions.
+        threads: that run them.
     """
 
-    def __init__(self, base: Path, name: str, keep: int = 2, labels: Mapping[str, int] | None = None):
-        self.base, self.name, self.keep, self.labels = base, name, keep, dict(labels or {})
+    def __init__(
+        self, base: Path, name: str, keep: int = 2, labels: Mapping[str, int] | None = None, threads: int = 2
+    ):
+        self.base, self.name, self.keep, self.labels, self.threads = base, name, keep, dict(labels or {}), threads
         self.known: dict[int, Version] = {}
 
     async def watch(self) -> None:
         """Follow the folder for ever."""
         while True:
-            await self.refresh()
+            try:
+                await self.refresh()
+            except OSError as error:  # the folder is on a disk that is away, or changes as it is read
+                print(f"{self.base} cannot be read: {error}", flush=True)
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self) -> None:
@@ -118,7 +126,7 @@ class Versions:
         return [self.known[number] for number in numbers if number in self.known]
 
     async def _load(self, folder: Path) -> None:
-        version = self.known[int(folder.name)] = Version(folder)
+        version = self.known[int(folder.name)] = Version(folder, self.threads)
         try:
             await asyncio.to_thread(version.load)
             version.state = State.AVAILABLE

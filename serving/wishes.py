@@ -68,7 +68,10 @@ def refuse_unknown(asked: Mapping[str, Any], known: tuple[str, ...]) -> None:
 
 def shown(value: Any) -> str:
     """A value in a message."""
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except RecursionError:
+        text = 81 * "["
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 

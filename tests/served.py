@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import grpc
 import numpy as np
@@ -39,11 +39,11 @@ def export_small(folder: Path, song: Samples) -> Path:
 class Server:
     """A process of the command, on free ports."""
 
-    def __init__(self, folder: Path, *options: str, token: str | None = None):
+    def __init__(self, folder: Path, *options: str, token: str | None = None, stderr: IO[str] | None = None):
         self.token = token
         environment = {**os.environ, "SONICRNN_TOKEN": token or ""}
         command = [sys.executable, "-m", "serving.local", folder, "--port", "0", "--rest-port", "0", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
         assert self.process.stdout
         said = ""
         while "gRPC" not in said:

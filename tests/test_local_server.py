@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import shutil
@@ -93,6 +94,18 @@ def test_a_stream_goes_from_rest_to_grpc_and_back_with_its_state(server: Server)
     status, last = server.predict({"signature_name": "step", "instances": [shown]}, "/v1/models/my/versions/1")
     assert status == 200
     assert len(last["predictions"][0]["audio"]) == tf.make_ndarray(on.outputs["audio"]).shape[1]
+
+
+def test_a_body_may_be_zipped(server: Server) -> None:
+    body, path = gzip.compress(json.dumps({"instances": [ROW]}).encode()), "/v1/models/my:predict"
+    zipped = {"Content-Encoding": "gzip"}
+    assert server.ask(path, body, **zipped)[0] == 200
+    assert server.ask(path, body[:-9], **zipped) == (400, {"error": CUT_OFF})
+    assert server.ask(path, gzip.compress(bytes(65 << 20)), **zipped) == (400, {"error": CUT_OFF})
+    assert "is no gzip" in server.ask(path, b"{}", **zipped)[1]["error"]
+
+
+CUT_OFF = "the request's body is cut off, or has more than 64 MB"
 
 
 def test_versions_labels_status_and_metadata(server: Server) -> None:
