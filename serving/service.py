@@ -20,10 +20,9 @@ from serving.batching import Batcher
 from serving.failures import Code, Failure, invalid
 from serving.json_tensors import parse, read_inputs, signature_name, write_outputs
 from serving.metrics import LATENCY, REQUESTS, RUNTIME, Metrics
-from serving.versions import Version, Versions
+from serving.versions import OF_STREAMS, Version, Versions
 
 DEFAULT = "serving_default"
-OF_STREAMS = ("start", "step")
 FREE_FIGURES = 1 << 20  # of a tensor; more of them have to be sent
 
 

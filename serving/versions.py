@@ -24,6 +24,7 @@ from serving.failures import Code, Failure, failure_of, invalid
 CARD = Path("assets.extra", "model_card.json")
 WARM_UP = Path("assets.extra", "tf_serving_warmup_requests")
 State = ModelVersionStatus.State
+OF_STREAMS = ("start", "step")  # signatures
 POLL_SECONDS = 2.0
 
 
@@ -66,6 +67,8 @@ class Version:
         feed = {made.inputs[name].name: value for name, value in inputs.items()}
         wanted = {name: info.name for name, info in made.outputs.items()}
         options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(1000 * seconds)))
+        if signature in OF_STREAMS:  # in the caller's thread: a step's many operations would wait for pieces'
+            options.inter_op_thread_pool = -1
         try:
             return {name: np.asarray(value) for name, value in self._session.run(wanted, feed, options=options).items()}
         except tf.errors.OpError as error:
