@@ -93,7 +93,7 @@ class Attacked(Server):
 def _http(address: tuple[str, int], request: bytes, whole: bool) -> str:
     """The status that a request is answered with, or that it is not answered, as it is not whole."""
     with socket.create_connection(address, timeout=PATIENCE) as wire:
-        with contextlib.suppress(ConnectionError):  # it may be refused before it is whole
+        with contextlib.suppress(OSError):  # it may be refused before it is whole
             wire.sendall(request)
             if not whole:
                 wire.shutdown(socket.SHUT_WR)
