@@ -23,6 +23,7 @@ from sonicrnn.clock import clock
 from sonicrnn.config import TrainSettings
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
+from sonicrnn.gan import in_words
 from sonicrnn.models import SongModel
 from sonicrnn.pictures import learning_curves, save_figure
 from sonicrnn.run import Run
@@ -80,7 +81,7 @@ class Pace(keras.callbacks.Callback):
         self.clock = time.monotonic()
 
     def on_train_batch_begin(self, batch, logs=None):
-        self.model.optimizer.learning_rate = self.learning_rate()
+        self.model.learn_at(self.learning_rate())
 
     def on_train_batch_end(self, batch, logs=None):
         progress = self.progress
@@ -94,6 +95,8 @@ class Pace(keras.callbacks.Callback):
         progress.step += 1
         progress.epoch_step += 1
         progress.loss_sum += self.loss
+        for name in logs.keys() - {"loss", "gradient_norm"}:
+            progress.sums[name] = progress.sums.get(name, 0.0) + float(logs[name])
         self.tick()
         if self.share >= 1:
             self.model.stop_training = True
@@ -137,6 +140,7 @@ class Judge(keras.callbacks.Callback):
             if better or keep == "last":
                 save_weights(self.run.kept, model.get_weights())
         scored = {"free_run": free_run} if self.score else {}
+        others = {name: progress.sums[name] / progress.epoch_step for name in sorted(progress.sums)}
         progress.history.append(
             {
                 "epoch": epoch + 1,
@@ -145,12 +149,13 @@ class Judge(keras.callbacks.Callback):
                 "loss": progress.loss_sum / progress.epoch_step,
                 "validation_loss": loss,
                 **scored,
+                **others,
                 "gradient_norm": float(logs["gradient_norm"]),
                 "learning_rate": float(tf.convert_to_tensor(model.optimizer.learning_rate)),
             }
         )
         logs["validation_loss"] = loss
-        progress.epoch, progress.epoch_step, progress.loss_sum = epoch + 1, 0, 0.0
+        progress.epoch, progress.epoch_step, progress.loss_sum, progress.sums = epoch + 1, 0, 0.0, {}
         if self.settings.patience and progress.epoch - progress.best_epoch >= self.settings.patience:
             model.stop_training = True
             progress.out_of_patience = True
@@ -193,7 +198,7 @@ class Together(keras.callbacks.Callback):
         progress, model = self.progress, self.model
         stop, patience = self.spread.from_chief(np.array([model.stop_training, progress.out_of_patience], np.int64))
         model.stop_training, progress.out_of_patience = bool(stop), bool(patience)
-        progress.epoch, progress.epoch_step, progress.loss_sum = epoch + 1, 0, 0.0
+        progress.epoch, progress.epoch_step, progress.loss_sum, progress.sums = epoch + 1, 0, 0.0, {}
 
 
 class Curves(keras.callbacks.Callback):
@@ -288,6 +293,8 @@ class Line(keras.callbacks.Callback):
             f"loss {row['loss']:.3f}  validation {row['validation_loss']:.3f}  {self._free_run(row)}"
             f"{clock(self.progress.seconds)} so far, {self._left()}{best}"
         )
+        if told := in_words(row):
+            self.report(f"  {told}")
 
     @staticmethod
     def _free_run(row: Mapping[str, float]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
+from sonicrnn.gan import DenoisingGan
 from sonicrnn.models import SongModel
 
 
@@ -24,6 +25,7 @@ class Progress:
         epoch, epoch_step: epochs done, and steps done of the one under way.
         seconds: of training so far, over all starts of the run.
         loss_sum: of the steps of the epoch under way.
+        sums: of other figures of its steps, by name.
         best_loss, best_free_run: the lowest validation loss, the highest score of a free run; None before the first.
         best_epoch: after which the run was best, by what `train.keep` goes by; they count from 1, 0 before the first.
         out_of_patience: it has not become better for long enough.
@@ -37,6 +39,7 @@ class Progress:
     epoch_step: int = 0
     seconds: float = 0.0
     loss_sum: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
     best_loss: float | None = None
     best_free_run: float | None = None
     best_epoch: int = 0
@@ -92,4 +95,5 @@ def load_weights(file: Path) -> list[np.ndarray]:
 
 def every_variable(model: SongModel) -> list[Any]:
     """Every variable that a later step depends on, in an order that the settings alone decide."""
-    return [*model.variables, *model.optimizer.variables, *model.averages, *model.carried]
+    theirs = model.adversary.variables if isinstance(model, DenoisingGan) and model.adversary else []
+    return [*model.variables, *model.optimizer.variables, *model.averages, *model.carried, *theirs]

@@ -136,9 +136,12 @@ class DataSettings(Section):
 
 
 class HeadSettings(Section):
-    kind: Literal["mse", "spectral", "gaussian", "mixture", "softmax"] = "mixture"
+    kind: Literal["mse", "spectral", "gaussian", "mixture", "softmax", "gan"] = "mixture"
     mixtures: int = Field(8, ge=1, le=256, description="Gaussians of the mixture head")
     levels: int = Field(256, ge=2, le=4096, description="µ-law levels of each figure, of the softmax head")
+    width: int = Field(384, ge=1, le=16_384, description="of the gan head's denoiser")
+    layers: int = Field(2, ge=1, le=16, description="of the gan head's denoiser")
+    revise: int = Field(1, ge=0, le=16, description="times that a drawn frame is noised again and denoised, gan head")
 
 
 class ModelSettings(Section):
@@ -186,6 +189,23 @@ class ModelSettings(Section):
         if self.scheduled and (self.self_heard or self.input_noise):
             raise ValueError("scheduled says what is heard: leave self_heard and input_noise at 0")
         return self
+
+
+class GanSettings(Section):
+    """How the gan head is trained against a discriminator; the other heads know none."""
+
+    adversarial: float = Field(
+        0.3, ge=0, le=100, description="weight of what the discriminator says; 0: trained on the energy score alone"
+    )
+    matching: float = Field(0.1, ge=0, le=100, description="weight of the match of the discriminator's features")
+    warmup_steps: int = Field(50, ge=0, description="steps in which both weights rise from 0")
+    width: int = Field(256, ge=1, le=16_384, description="of the discriminator's two layers")
+    window: int = Field(4, ge=2, le=64, description="frames that the discriminator looks at, the last is judged")
+    penalty: float = Field(1.0, ge=0, le=1e4, description="R1: weight of the discriminator's slope at song frames")
+    rate: float = Field(1.0, gt=0, le=100, description="the discriminator's learning rate, in units of the model's")
+    run_steps: int = Field(12, ge=2, le=256, description="frames of the free runs at the end of each sequence")
+    run_score: float = Field(1.0, ge=0, le=100, description="weight of the energy score of the free runs")
+    every: int = Field(8, ge=1, le=1000, description="frames between two that the discriminator judges in a sequence")
 
 
 class TrainSettings(Section):
@@ -253,6 +273,7 @@ class Settings(Section):
     frames: FrameSettings = FrameSettings()
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
+    gan: GanSettings = GanSettings()
     train: TrainSettings = TrainSettings()
     generate: GenerateSettings = GenerateSettings()
     wandb: WandbSettings = WandbSettings()
@@ -276,6 +297,16 @@ class Settings(Section):
             )
         if head.kind == "softmax" and self.model.echo:
             raise ValueError("model.echo is for heads whose prediction can be moved: not with head.kind softmax")
+        return self
+
+    @model_validator(mode="after")
+    def _has_room_for_runs(self) -> Settings:
+        needed = self.gan.run_steps + self.gan.window
+        if self.model.head.kind == "gan" and self.data.sequence_length < needed:
+            raise ValueError(
+                f"data.sequence_length {self.data.sequence_length} must hold gan.run_steps and gan.window: "
+                f"take {needed} frames or more"
+            )
         return self
 
 

@@ -19,6 +19,7 @@ from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
+from sonicrnn.gan import DenoisingGan
 from sonicrnn.models import SongModel
 from sonicrnn.portrait import Portrait, known
 from sonicrnn.recall import Recall
@@ -41,7 +42,7 @@ def load_generator(folder: str | Path) -> RunGenerator:
         model = keras.saving.load_model(run.model, compile=False, safe_mode=True)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{run.model} cannot be read ({error}); train the run again with --fresh") from None
-    assert isinstance(model, SongModel)
+    assert isinstance(model, SongModel | DenoisingGan)  # either is known to Keras once it is imported
     calibration = Calibration.load(run.calibration)
     if settings.generate.temperature != "auto":
         calibration = replace(calibration, temperature=settings.generate.temperature)

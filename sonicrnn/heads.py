@@ -2,7 +2,7 @@
 
 A head turns the trunk's output [..., width] into parameters [..., parameter]; `loss` compares those with the real next
 frame; `draw` makes a frame from them. Losses are negative log likelihoods in nats per figure of the frame (for `mse`:
-half the squared error; for `spectral`, more than that), so that frames of any size compare.
+half the squared error; for `spectral`, more than that; for `gan`, an energy score), so that frames of any size compare.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn.config import HeadSettings
+from sonicrnn.denoiser import Denoiser
 
 # The narrowest and widest Gaussian that a head can predict, as logarithms, for frames of unit variance: a narrower one
 # would reward a model that knows single training frames by heart, without bound.
@@ -260,11 +261,14 @@ def uniform_of(noise: tf.Tensor) -> tf.Tensor:
     return 0.5 * tf.math.erfc(-noise / math.sqrt(2))
 
 
-Head = MeanSquaredError | GaussianMixture | Quantised
+Head = MeanSquaredError | GaussianMixture | Quantised | Denoiser
 
 
-def make_head(settings: HeadSettings, dimension: int) -> Head:
-    """The head that the settings name, for frames of `dimension` figures."""
+def make_head(settings: HeadSettings, dimension: int, seed: int = 1) -> Head:
+    """The head that the settings name, for frames of `dimension` figures; `seed` is of a denoiser's first weights."""
+    if settings.kind == "gan":
+        made = settings
+        return Denoiser(dimension, made.width, made.layers, made.revise, seed, name="head")
     if settings.kind == "mse":
         return MeanSquaredError(dimension, name="head")
     if settings.kind == "spectral":

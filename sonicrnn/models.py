@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -53,7 +54,7 @@ class SongModel(SpreadModel):
             for index, width in enumerate(made.front)
         ]
         self.stack = [recurrent_layer(made, index, seed + 200) for index in range(len(made.widths))]
-        self.head = make_head(made.head, dimension)
+        self.head = make_head(made.head, dimension, seed + 400)
         self.head.dense.kernel_initializer = glorot[-1]
         self.echo = keras.layers.Dense(dimension, use_bias=False, kernel_initializer="zeros", name="echo")
         self.carried: list[tf.Variable] = []
@@ -233,6 +234,10 @@ class SongModel(SpreadModel):
             noisy.append((weight, weight + self.settings.weight_noise * noise))
         return keras.StatelessScope(noisy)
 
+    def learn_at(self, rate: float) -> None:
+        """Set the learning rate of the steps to come."""
+        self.optimizer.learning_rate = rate
+
     def keep_average(self, decay: float) -> None:
         """Keep a running average of the weights over the training steps, for when the model is not training."""
         self.decay = decay
@@ -260,6 +265,17 @@ class SongModel(SpreadModel):
         They are cut into `shares` that depend on one another in nothing, so that each core works through its own: the
         products of a recurrent layer are too small to be shared out one by one.
         """
+        losses, slopes, after = zip(*(self._work_through(*share) for share in self._shares(batch)), strict=True)
+        gradients = [tf.add_n(each) / self.shares for each in zip(*slopes, strict=True)]
+        loss, gradients = averaged((tf.add_n(losses) / self.shares, gradients))
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        if self.averages:
+            self._average()
+        self._carry_on(after)
+        return {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
+
+    def _shares(self, batch) -> list[tuple]:
+        """Of each share: inputs with what disturbs them, targets, how strong the noise is, state before, chance."""
         inputs, targets = batch[0], batch[1]
         rows = places(tf.shape(inputs)[0])
         chance = Chance(self.seed, self.optimizer.iterations, rows)
@@ -274,18 +290,15 @@ class SongModel(SpreadModel):
             inputs = self.scheduled(song, before or self.rest(tf.shape(song)[0]), chance)
         states = _shared_out(before, self.shares) if before else [None] * self.shares
         cut = (tf.split(whole, self.shares) for whole in (inputs, targets, noise))
-        shares = zip(*cut, states, chance.shared_out(self.shares), strict=True)
-        losses, slopes, after = zip(*(self._work_through(*share) for share in shares), strict=True)
-        gradients = [tf.add_n(each) / self.shares for each in zip(*slopes, strict=True)]
-        loss, gradients = averaged((tf.add_n(losses) / self.shares, gradients))
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        if self.averages:
-            self._average()
-        if self.carried:
-            values = [tf.concat(each, 0) for states in zip(*after, strict=True) for each in zip(*states, strict=True)]
-            for variable, value in zip(self.carried, gathered(values), strict=True):
-                variable.assign(value)
-        return {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
+        return list(zip(*cut, states, chance.shared_out(self.shares), strict=True))
+
+    def _carry_on(self, after: Sequence[list[State]]) -> None:
+        """Keep the states after each share for the next step, where states are carried."""
+        if not self.carried:
+            return
+        values = [tf.concat(each, 0) for states in zip(*after, strict=True) for each in zip(*states, strict=True)]
+        for variable, value in zip(self.carried, gathered(values), strict=True):
+            variable.assign(value)
 
     def _work_through(
         self, inputs: tf.Tensor, targets: tf.Tensor, noise: tf.Tensor, before: list[State] | None, chance: Chance

@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from sonicrnn.adversary import Adversary
 from sonicrnn.calibration import calibrate
 from sonicrnn.callbacks import Checkpoints, Curves, Judge, Line, Listening, Pace, Together
 from sonicrnn.checkpoint import Progress, every_variable, load_checkpoint, load_weights, save_checkpoint
@@ -30,6 +31,7 @@ from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
+from sonicrnn.gan import DenoisingGan
 from sonicrnn.generator import Calibration, Generator, keep_primes
 from sonicrnn.mirror import mirror_of
 from sonicrnn.models import SongModel
@@ -146,8 +148,8 @@ def prepare(run: Run, settings: Settings, song: Song, spread: Spread | None = No
 
 def make_model(settings: Settings, encoding: Encoding) -> SongModel:
     """The model with its optimizer, its weights drawn; where it has an echo, that says what is told linearly."""
-    made = settings.train
-    model = SongModel(encoding.dimension, settings.model, settings.seed)
+    made, adversarial = settings.train, settings.model.head.kind == "gan"
+    model = (DenoisingGan if adversarial else SongModel)(encoding.dimension, settings.model, settings.seed)
     model.build((None, None, encoding.dimension))
     if settings.model.echo and encoding.transition is not None:
         model.begin_with(encoding.transition)
@@ -156,6 +158,8 @@ def make_model(settings: Settings, encoding: Encoding) -> SongModel:
     model.compile(optimizer=optimizer, jit_compile=False)
     if made.average:
         model.keep_average(made.average)
+    if adversarial:
+        model.meet(Adversary(settings, encoding.dimension))
     return model
 
 

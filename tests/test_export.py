@@ -41,6 +41,10 @@ OTHERS: dict[str, dict[str, Any]] = {
         "model": {"widths": [8], "head": {"kind": "mixture", "mixtures": 2}},
     },
     "stft": {"frames": {"kind": "stft", "frame_length": 512, "phase_steps": 8}, "model": {"widths": [8]}},
+    "gan": {
+        "frames": {"kind": "stft", "frame_length": 512, "hop": 256, "parts": 6, "recall": True, "phase_steps": 4},
+        "model": {"widths": [8, 6], "echo": True, "head": {"kind": "gan", "width": 8, "revise": 2}},
+    },
     "components, stack": {
         "frames": {
             "kind": "stft",

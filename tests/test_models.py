@@ -21,6 +21,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "gru": {"widths": [5, 7], "head": {"kind": "mixture", "mixtures": 2}},
     "lstm": {"cell": "lstm", "widths": [5, 7], "head": {"kind": "gaussian"}},
     "mse": {"widths": [5], "head": {"kind": "mse"}},
+    "gan": {"widths": [5], "echo": True, "head": {"kind": "gan", "width": 8}},
     "front": {"front": [8, 3], "widths": [5, 7]},
     "skip": {"widths": [5, 7, 4], "skip": True},
     "noisy": {

@@ -132,7 +132,8 @@ train.learning_rate: {low: 1.0e-3, high: 99}
 
 
 def test_losses_of_other_frames_are_not_compared(tmp_path: Path) -> None:
-    for text in ("frames.frame_length: [1024, 2048]", "model.head.kind: [mixture, mse]"):
+    heads = ("model.head.kind: [mixture, mse]", "model.head.kind: [mixture, gan]")
+    for text in ("frames.frame_length: [1024, 2048]", *heads):
         with pytest.raises(UserError, match=r"tuner\.objective=unlikeness"):
             space(tmp_path, text)
         space(tmp_path, text, comparable=False)

@@ -225,7 +225,7 @@ def _unmet(name: str, dimension: Dimension, dimensions: Mapping[str, Dimension])
 
 
 def _incomparable(name: str, dimension: Dimension) -> Iterator[str]:
-    errors = {"mse", "spectral"}  # the others' losses are likelihoods
+    errors = {"mse", "spectral", "gan"}  # the others' losses are likelihoods
     mixed = name == "model.head.kind" and isinstance(dimension, Choice) and bool(errors & set(dimension.choice))
     if name.startswith("frames.") or mixed:
         yield f"{name}: validation losses of these do not compare; search it with tuner.objective=unlikeness"

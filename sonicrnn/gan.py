@@ -1,0 +1,185 @@
+"""The denoising GAN: the recurrent trunk with the gan head, trained against a discriminator.
+
+The denoiser learns by itself, from the energy score of its draws; what the discriminator says comes on top. A part of
+each step is two free runs at the end of each sequence. Their energy score, too, is of what the song does there, and
+the discriminator sees what generation will produce (Lamb et al., "Professor Forcing", 2016). The two are trained side
+by side on the same draws, each with an optimizer of its own (Heusel et al., "GANs Trained by a Two Time-Scale Update
+Rule", 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from sonicrnn.adversary import NOISES, Adversary
+from sonicrnn.denoiser import distance, energy_score
+from sonicrnn.discriminator import windows_of
+from sonicrnn.models import SongModel
+from sonicrnn.strategy import averaged
+
+# When a training is in trouble: shares of what would be as various as the song, and of right answers.
+LEAST_SPREAD = 0.25
+SURE = 0.97
+LOST = 0.03
+
+# What chance is for, see `chance`, beside what it is for in `models`.
+DENOISING, ANGLE, DRAWN, RUNS, NOISE, STRENGTHS = range(300, 306)
+
+
+@keras.saving.register_keras_serializable("sonicrnn")
+class DenoisingGan(SongModel):
+    """A `SongModel` with the gan head whose `train_step` has an adversary; without one it can do all but train."""
+
+    adversary: Adversary | None = None
+
+    def meet(self, adversary: Adversary) -> None:
+        """Train against it from now on."""
+        self.adversary = adversary
+
+    def learn_at(self, rate: float) -> None:
+        """Set the learning rates of the steps to come."""
+        super().learn_at(rate)
+        if self.adversary is not None:
+            self.adversary.learn_at(rate)
+
+    def train_step(self, batch):
+        """As of `SongModel`, with a step of the discriminator beside that of the model.
+
+        Returns:
+            "loss", the mean energy score; "gradient_norm", of the model; and the figures of `Adversary.told` and of
+            `_against`.
+        """
+        assert self.adversary is not None
+        songs = zip(self._shares(batch), tf.split(batch[0], self.shares), strict=True)
+        worked = [self._against(self.adversary, share, song) for share, song in songs]
+        slopes, theirs, after, told = zip(*worked, strict=True)
+        gradients, their_gradients = (
+            [tf.add_n(each) / self.shares for each in zip(*of, strict=True)] for of in (slopes, theirs)
+        )
+        means = {name: tf.add_n([one[name] for one in told]) / self.shares for name in told[0]}
+        gradients, their_gradients, means = averaged((gradients, their_gradients, means))
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self.adversary.learn(their_gradients)
+        if self.averages:
+            self._average()
+        self._carry_on(after)
+        return {**means, "gradient_norm": tf.linalg.global_norm(gradients)}
+
+    def _against(self, adversary: Adversary, share: Sequence, song: tf.Tensor):
+        """One share of a batch.
+
+        Args:
+            adversary: that it is trained against.
+            share: of `_shares`.
+            song: the share's inputs as they are in the song, [batch, time, dimension].
+
+        Returns:
+            Gradients of the model and of the discriminator, the state after the share, and figures: "spread" is how far
+            two draws in one place lie apart, as a share of how far they lie from the song; "run_spread" the same of two
+            free runs. 1 is right for both.
+        """
+        made, judge, targets, chance = adversary.settings, adversary.discriminator, share[1], share[-1]
+        frames = tf.concat([song[:, :1], targets], 1)
+        first = tf.shape(frames)[1] - made.run_steps  # of the run, among the frames
+        history = tf.tile(frames[:, first - made.window + 1 : first], [2, 1, 1])
+        windows = windows_of(frames, made.window)[:, :: made.every]
+        judged, windows = tf.shape(windows)[1], _rows(windows)
+        noise = _in_turn(chance.normal(DENOISING, [2, tf.shape(targets)[1], 2 * self.dimension]))
+        place = _rows(chance.uniform(ANGLE, [tf.shape(targets)[1], 1]))
+        with tf.GradientTape() as tape:
+            parameters, after, run, ahead = self._read_and_run(share, made.run_steps)
+            score, spread = self.head.denoising_loss(_rows(parameters), _rows(targets), noise, place)
+            run_score, run_spread = self._run_score(run, frames[:, first:])
+            before = _rows(parameters[:, made.window - 2 :: made.every])  # what is known before each window's last
+            drawn = self._drawn(before, _rows(chance.normal(DRAWN, [judged, self.head.noise_size])))
+            drawn = tf.concat([windows[:, :-1], drawn[:, None]], 1)
+            of_run = _rows(windows_of(tf.concat([history, run], 1), made.window))
+            before, ahead = tf.stop_gradient(before), tf.stop_gradient(_rows(ahead))
+            said, seen = judge(tf.concat([drawn, of_run], 0), tf.concat([before, ahead], 0))
+            count, (_, wanted) = tf.shape(drawn)[0], judge(windows, before)
+            persuaded = 0.5 * (tf.reduce_mean(said[:count]) + tf.reduce_mean(said[count:]))
+            matched = _feature_distance([one[:count] for one in seen], wanted)
+            rise = tf.minimum(1.0, tf.cast(chance.step + 1, tf.float32) / (made.warmup_steps + 1))
+            own = tf.reduce_mean(score)
+            loss = own + made.run_score * run_score + rise * (made.matching * matched - made.adversarial * persuaded)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        shown = {"drawn": (tf.stop_gradient(drawn), before), "run": (tf.stop_gradient(of_run), ahead)}
+        noise = _in_turn(chance.normal(NOISE, [2, judged, self.dimension]))
+        place = _in_turn(chance.uniform(STRENGTHS, [2, judged, 1]))
+        theirs, told = adversary.told((windows, before), shown, noise, place)
+        figures = {"loss": own, "spread": spread, "run_score": run_score, "run_spread": run_spread}
+        return gradients, theirs, after, figures | told
+
+    def _read_and_run(self, share: Sequence, steps: int):
+        """Read a share, and from where `steps` frames are left, run free beside it, twice.
+
+        Returns:
+            parameters [batch, time, parameter] and the state after the share; frames of the first runs and then of the
+            second ones, [2 * batch, steps, dimension], and the parameters that they were drawn from.
+        """
+        inputs, _, noise, before, chance = share
+        split = tf.shape(inputs)[1] - steps + 1
+        with self._noisy_weights(chance):
+            first, states = self.follow(inputs[:, :split], before, noise, chance)
+            second, after = self.follow(inputs[:, split:], states, noise, chance)
+        states = tf.nest.map_structure(lambda state: tf.tile(state, [2, 1]), states)
+        ahead, run = [tf.tile(first[:, -1], [2, 1])], []
+        drawing = tf.concat(tf.unstack(chance.normal(RUNS, [2, steps, self.head.noise_size]), 2, 1), 0)
+        for step in range(steps):
+            run.append(self._drawn(ahead[-1], drawing[:, step]))
+            if step + 1 < steps:
+                parameters, states = self.advance(run[-1], states)
+                ahead.append(parameters)
+        return tf.concat([first, second], 1), after, tf.stack(run, 1), tf.stack(ahead, 1)
+
+    def _run_score(self, run: tf.Tensor, real: tf.Tensor):
+        """Of pairs of runs, and of what the song does there: the energy score of their frames, and their spread."""
+        one, other = tf.split(run / self.head.scale, 2)
+        wanted = real / self.head.scale
+        spread = tf.reduce_mean(distance(one, other)) / tf.reduce_mean(distance(one, wanted))
+        return tf.reduce_mean(energy_score(one, other, wanted)), spread
+
+    def _drawn(self, parameters: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """[rows, parameter], [rows, noise_size] -> as generation draws, [rows, dimension]."""
+        return self.head.draw(parameters, tf.ones([tf.shape(parameters)[0]]), noise)
+
+
+def in_words(row: Mapping[str, float]) -> str:
+    """How often the discriminator was right in an epoch, and what goes wrong; empty for a row of no GAN."""
+    if "told_frame" not in row:
+        return ""
+    told = "  ".join(f"{name} {row[f'told_{name}']:.0%}" for name in ("frame", *NOISES))
+    trouble = collapse(row)
+    return f"discriminator right: {told}  spread {row['spread']:.2f}" + (f"\n  {trouble}" if trouble else "")
+
+
+def collapse(row: Mapping[str, float]) -> str | None:
+    """What is wrong with the two, by an epoch's figures, and what to do about it; None where nothing is."""
+    spread = min(row["spread"], row["run_spread"])
+    if spread < LEAST_SPREAD:
+        return f"COLLAPSE: draws differ by {spread:.0%} of what the song does: lower gan.adversarial and start over"
+    if min(row["told_frame"], row["told_drawn"], row["told_run"]) > SURE:
+        return "COLLAPSE: the discriminator is never wrong and teaches little: lower gan.rate or raise gan.penalty"
+    if row["told_frame"] < LOST or (row["told_frame"] > 1 - LOST and row["told_drawn"] < LOST):
+        return "COLLAPSE: the discriminator cannot tell anything: raise gan.rate or gan.width, or lower gan.penalty"
+    return None
+
+
+def _feature_distance(drawn: Sequence[tf.Tensor], real: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Of the mean features (Salimans et al., "Improved Techniques for Training GANs", 2016): draws stay various."""
+    pairs = zip(drawn, real, strict=True)
+    far = [tf.reduce_mean(tf.abs(tf.reduce_mean(one, 0) - tf.reduce_mean(other, 0))) for one, other in pairs]
+    return tf.add_n(far) / len(far)
+
+
+def _in_turn(values: tf.Tensor) -> tf.Tensor:
+    """[batch, 2, time, figures] -> [2, batch * time, figures]."""
+    return tf.stack([_rows(one) for one in tf.unstack(values, 2, 1)])
+
+
+def _rows(values: tf.Tensor) -> tf.Tensor:
+    """[batch, time, …] -> [batch * time, …]."""
+    return tf.reshape(values, [-1, *values.shape[2:]])

@@ -1,0 +1,394 @@
+"""The denoising GAN: its training step, its free run, what it says of itself, and whole trainings."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+import tensorflow as tf
+
+from sonicrnn.chance import Chance
+from sonicrnn.checkpoint import Progress, load_checkpoint, save_checkpoint
+from sonicrnn.config import Settings, load_settings, parse_settings
+from sonicrnn.encoding import Encoding, fit_encoding
+from sonicrnn.errors import UserError
+from sonicrnn.gan import RUNS, DenoisingGan, collapse, in_words
+from sonicrnn.run import Run, enter
+from sonicrnn.song import Normaliser, open_song
+from sonicrnn.training import make_model, prepare, reached, train
+from tests.conftest import synthesise
+
+RATE, BATCH, TIME = 16_000, 4, 14
+FRAMES: dict[str, dict[str, Any]] = {
+    "waveform": {"kind": "waveform", "frame_length": 160},
+    "waveform overlapping": {"kind": "waveform", "frame_length": 160, "hop": 100},
+    "mdct": {"kind": "mdct", "frame_length": 256},
+    "stft": {"kind": "stft", "frame_length": 512, "components": 12},
+    "parts": {"kind": "stft", "frame_length": 512, "hop": 256, "parts": 8},
+}
+GAN: dict[str, Any] = {
+    "data": {"sequence_length": TIME, "batch_size": BATCH},
+    "model": {"widths": [12, 8], "echo": True, "input_noise": 0.5, "head": {"kind": "gan", "width": 16}},
+    "gan": {"width": 16, "window": 3, "run_steps": 4, "every": 2},
+    "train": {"average": 0.9},
+}
+RIGHT = {"spread": 0.9, "run_spread": 0.8, "told_frame": 0.7, "told_drawn": 0.7, "told_run": 0.8}
+ROW = {**RIGHT, "told_noise": 1.0, "told_noisy": 1.0}
+
+
+def slow(kind: str) -> Any:
+    return pytest.param(kind, marks=pytest.mark.slow)
+
+
+def settings_of(kind: str = "mdct", **more: Any) -> Settings:
+    return parse_settings({**GAN, "frames": FRAMES[kind], **more}, "test")
+
+
+def encoding_of(kind: str) -> Encoding:
+    song = synthesise(4)
+    return fit_encoding(song, settings_of(kind).frames, RATE, Normaliser(0, float(song.std())))
+
+
+def model_of(kind: str = "mdct", **more: Any) -> tuple[DenoisingGan, Encoding]:
+    encoding = encoding_of(kind)
+    keras.utils.set_random_seed(1)
+    model = make_model(settings_of(kind, **more), encoding)
+    assert isinstance(model, DenoisingGan)
+    return model, encoding
+
+
+def batch_of(encoding: Encoding, seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sequences of a song and their targets."""
+    frames = encoding.encode(tf.constant(synthesise(4)[None]))[0].numpy()
+    starts = np.random.default_rng(seed).integers(0, len(frames) - TIME - 1, BATCH)
+    cut = np.stack([frames[start : start + TIME + 1] for start in starts])
+    return tf.constant(cut[:, :-1]), tf.constant(cut[:, 1:])
+
+
+def weights_of(model: DenoisingGan) -> list[npt.NDArray[Any]]:
+    assert model.adversary is not None
+    theirs = [np.asarray(variable) for variable in model.adversary.discriminator.variables]
+    return [np.asarray(variable) for variable in model.variables] + theirs
+
+
+# The training step ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["waveform overlapping", "mdct", "parts", *map(slow, ["waveform", "stft"])])
+def test_it_trains_on_every_kind_of_frame(kind: str) -> None:
+    model, encoding = model_of(kind)
+    before = weights_of(model)
+    step = tf.function(model.train_step, autograph=False)
+    losses = [float(step(batch_of(encoding))["loss"]) for _ in range(40)]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.01
+    changed = [not np.array_equal(one, other) for one, other in zip(before, weights_of(model), strict=True)]
+    names = [variable.path for variable in model.variables] + ["discriminator"] * len(changed)
+    still = {name for name, moved in zip(names, changed, strict=False) if not moved}
+    assert {name.rsplit("/", 1)[-1] for name in still} <= {"scale", "seed_generator_state"}
+
+
+def test_a_step_depends_on_its_seed_and_number_alone() -> None:
+    ended = []
+    for _ in range(2):
+        model, encoding = model_of()
+        for seed in range(2):
+            model.train_step(batch_of(encoding, seed))
+        ended.append(weights_of(model))
+    for one, other in zip(*ended, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_figures_of_a_step_are_shares_and_all_there() -> None:
+    model, encoding = model_of()
+    told = model.train_step(batch_of(encoding))
+    for name in ("told_frame", "told_drawn", "told_run", "told_noise", "told_noisy"):
+        assert 0 <= float(told[name]) <= 1
+    assert {"loss", "gradient_norm", "discriminator_loss", "spread", "run_score", "run_spread"} < set(told)
+    assert all(np.isfinite(value) for value in told.values())
+
+
+def test_each_core_works_through_its_own_share() -> None:
+    """Streams are carried on, whatever the shares."""
+    model, encoding = model_of(data={**GAN["data"], "order": "streams"})
+    model.shares = 2
+    model.carry_state(BATCH)
+    inputs, targets = batch_of(encoding)
+    model.train_step((inputs, targets, tf.zeros([BATCH])))
+    assert all(np.abs(state).max(1).min() > 0 for state in map(np.asarray, model.carried))
+
+
+def test_without_a_discriminator_it_is_the_energy_score_alone() -> None:
+    """What the discriminator is then like changes nothing."""
+    ended = []
+    for rate in (0.1, 10.0):
+        model, encoding = model_of(gan={**GAN["gan"], "adversarial": 0, "matching": 0, "rate": rate})
+        for seed in range(2):
+            model.train_step(batch_of(encoding, seed))
+        ended.append([np.asarray(variable) for variable in model.trainable_variables])
+    for one, other in zip(*ended, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_reading_and_running_beside_it_is_reading_and_then_running() -> None:
+    model, encoding = model_of()
+    inputs, targets = batch_of(encoding)
+    chance = Chance(3, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
+    share = (inputs, targets, tf.zeros([BATCH, 1, 1]), None, chance)
+    parameters, after, run, ahead = model._read_and_run(share, 4)
+    whole, last = model.follow(inputs, None)
+    np.testing.assert_allclose(parameters, whole, atol=1e-5)
+    for one, other in zip(tf.nest.flatten(after), tf.nest.flatten(last), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(
+        ahead[:BATCH, 0], whole[:, TIME - 4], atol=1e-5
+    )  # the first draw is of the frame TIME - 3
+    heard = tf.concat([tf.tile(inputs[:, : TIME - 3], [2, 1, 1]), run[:, :-1]], 1)  # had the draws been the song
+    np.testing.assert_allclose(ahead, model.follow(heard, None)[0][:, TIME - 4 :], atol=1e-5)
+    noise = chance.normal(RUNS, [2, 4, model.head.noise_size])[:, 1, 2]  # of the third frames of the second runs
+    drawn = model.head.draw(ahead[BATCH:, 2], tf.ones([BATCH]), noise)
+    np.testing.assert_allclose(run[BATCH:, 2], drawn, atol=1e-5)
+
+
+def test_the_discriminator_is_shown_draws_in_the_places_of_the_frames_that_they_are_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model that predicts perfectly: its draws are the song's own frames, wherever they are put."""
+    model, encoding = model_of(model={**GAN["model"], "input_noise": 0.0})
+    inputs, targets = batch_of(encoding)
+    size = model.head.width + model.dimension
+    known = tf.concat([tf.zeros([BATCH, TIME, size - model.dimension]), targets], -1)
+
+    def read_and_run(share: Any, steps: int) -> Any:
+        return known, None, tf.tile(targets[:, -steps:], [2, 1, 1]), tf.tile(known[:, -steps:], [2, 1, 1])
+
+    shown: dict[str, Any] = {}
+
+    def told(real: Any, drawn: Any, *noise: Any) -> Any:
+        shown.update(drawn, real=real)
+        return [], {}
+
+    monkeypatch.setattr(model, "_read_and_run", read_and_run)
+    monkeypatch.setattr(model, "_drawn", lambda parameters, noise: parameters[:, -model.dimension :])
+    monkeypatch.setattr(model.adversary, "told", told)
+    chance = Chance(1, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
+    model._against(model.adversary, (inputs, targets, 0.0, None, chance), inputs)
+    windows, context = shown["real"]
+    np.testing.assert_array_equal(windows, shown["drawn"][0])
+    np.testing.assert_array_equal(windows[:, -1], context[:, -model.dimension :])
+    np.testing.assert_array_equal(windows[0], tf.concat([inputs[0, :1], targets[0, :2]], 0))
+    of_run, context = (np.reshape(part, [2 * BATCH, 4, *part.shape[1:]])[BATCH:] for part in shown["run"])
+    np.testing.assert_array_equal(of_run[:, :, -1], targets[:, -4:])
+    np.testing.assert_array_equal(of_run[:, 0, :-1], targets[:, TIME - 6 : TIME - 4])
+    np.testing.assert_array_equal(context[:, :, -model.dimension :], targets[:, -4:])
+
+
+# What is kept of it -----------------------------------------------------------------------------------------------
+
+
+def test_a_saved_model_is_the_same_without_its_adversary(tmp_path: Path) -> None:
+    model, encoding = model_of("parts")
+    model.train_step(batch_of(encoding))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert isinstance(again, DenoisingGan)
+    assert again.adversary is None
+    frames = batch_of(encoding)[0]
+    np.testing.assert_array_equal(again(frames), model(frames))
+    assert not any("view" in variable.path for variable in again.variables)
+
+
+def test_a_training_that_goes_on_is_bit_for_bit_one_that_was_never_interrupted(tmp_path: Path) -> None:
+    """Both optimizers, the average and all chance are in the checkpoint."""
+    whole, encoding = model_of("parts", model={**GAN["model"], "dropout": 0.3, "self_heard": 1})
+    begun, _ = model_of("parts", model={**GAN["model"], "dropout": 0.3, "self_heard": 1})
+    for seed in range(2):
+        whole.train_step(batch_of(encoding, seed))
+        begun.train_step(batch_of(encoding, seed))
+    save_checkpoint(tmp_path / "checkpoint.npz", begun, Progress(step=2, sums={"spread": 0.1 + 0.2}))
+    resumed, _ = model_of("parts", model={**GAN["model"], "dropout": 0.3, "self_heard": 1})
+    assert load_checkpoint(tmp_path / "checkpoint.npz", resumed).sums == {"spread": 0.1 + 0.2}
+    for seed in range(2, 4):
+        whole.train_step(batch_of(encoding, seed))
+        resumed.train_step(batch_of(encoding, seed))
+    assert whole.adversary is not None
+    assert resumed.adversary is not None
+    kept = [*whole.averages, *whole.optimizer.variables, *whole.adversary.optimizer.variables]
+    others = [*resumed.averages, *resumed.optimizer.variables, *resumed.adversary.optimizer.variables]
+    for one, other in zip([*weights_of(whole), *kept], [*weights_of(resumed), *others], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_of_another_discriminator_is_refused(tmp_path: Path) -> None:
+    model, _ = model_of()
+    save_checkpoint(tmp_path / "checkpoint.npz", model, Progress())
+    other, _ = model_of(gan={**GAN["gan"], "width": 17})
+    with pytest.raises(UserError, match=r"cannot be resumed.*--fresh"):
+        load_checkpoint(tmp_path / "checkpoint.npz", other)
+
+
+# Whole trainings --------------------------------------------------------------------------------------------------
+
+TINY = {
+    "song": {"path": "song.wav"},
+    "frames": FRAMES["parts"],
+    "data": {"sequence_length": 16, "batch_size": 4},
+    "model": GAN["model"],
+    "gan": GAN["gan"],
+    "train": {"epochs": 2, "epoch_steps": 4, "checkpoint_seconds": 0, "average": 0.9},
+    "wandb": {"mode": "disabled"},
+}
+
+
+def trained(folder: Path, song: Path, until: int | None = None) -> tuple[Progress, DenoisingGan, list[str]]:
+    """Go on where the folder's training is, up to the end of an epoch."""
+    settings = parse_settings({**TINY, "song": {"path": str(song)}}, "test")
+    run, said = Run(folder), []
+    resumed = enter(run, settings, fresh=False)
+    prepared = prepare(run, settings, open_song(settings.song, said.append))
+    progress = reached(prepared, resumed)
+    train(prepared, None, progress, said.append, until)
+    return progress, prepared.model, said
+
+
+@pytest.mark.slow
+def test_a_training_tells_of_both_and_ends_as_if_never_stopped(tmp_path: Path, small_song_file: Path) -> None:
+    whole, model, said = trained(tmp_path / "whole", small_song_file)
+    trained(tmp_path / "stopped", small_song_file, until=1)
+    progress, resumed, _ = trained(tmp_path / "stopped", small_song_file)
+    for one, other in zip(weights_of(model), weights_of(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)
+    told = {"told_frame", "told_drawn", "told_run", "told_noise", "told_noisy", "spread", "run_spread"}
+    for one, other in zip(whole.history, progress.history, strict=True):
+        assert told < set(one)
+        assert {name: one[name] for name in told} == {name: other[name] for name in told}
+    with (tmp_path / "whole" / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in told if name.startswith("told"))
+    assert sum("discriminator right: frame" in line for line in said) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["waveform", "mdct", "stft"])
+def test_the_command_ends_with_a_page_for_every_kind_of_frame(kind: str, tmp_path: Path, small_song_file: Path) -> None:
+    """From the config to pieces, with no more than its frames changed."""
+    settings = [*tiny("sonicrnn.fit", "configs/gan.yaml"), f"song.path={small_song_file}", f"runs={tmp_path}"]
+    frames = ["frames.recall=false", "frames.parts=null", f"frames.kind={kind}", "frames.frame_length=512"]
+    done = subprocess.run([*settings, *frames], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "discriminator right" in done.stdout
+    assert (tmp_path / "tiny" / "listen.html").stat().st_size > 10_000
+    made = [*tiny("sonicrnn.generate", str(tmp_path / "tiny"))[:4], "--seconds", "2", "--out", str(tmp_path / "out")]
+    subprocess.run(made, check=True, capture_output=True, timeout=280)
+    samples, rate = soundfile.read(next((tmp_path / "out").iterdir()))
+    assert (len(samples), rate) == (32_000, RATE)
+    assert np.std(samples) > 0.01
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, small_song_file: Path) -> None:
+    def command(folder: str) -> list[str]:
+        settings = [*tiny("sonicrnn.fit", "configs/gan.yaml"), f"song.path={small_song_file}"]
+        return [*settings, f"runs={tmp_path / folder}", "train.checkpoint_seconds=0"]
+
+    subprocess.run(command("whole"), check=True, capture_output=True, timeout=280)
+    checkpoint, killed_at = tmp_path / "killed" / "tiny" / "checkpoint.npz", 0
+    for after in (3, 6):
+        running = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 200
+        while killed_at < after and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+            killed_at = json.loads(str(np.load(checkpoint)["progress"]))["step"] if checkpoint.exists() else 0
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+        assert after <= killed_at < 20
+    done = subprocess.run(command("killed"), capture_output=True, text=True, timeout=280)
+    assert "goes on at epoch" in done.stdout
+    with np.load(tmp_path / "whole" / "tiny" / "checkpoint.npz") as whole, np.load(checkpoint) as killed:
+        assert set(whole.files) == set(killed.files)
+        for name in set(whole.files) - {"progress"}:
+            np.testing.assert_array_equal(whole[name], killed[name])
+
+
+def tiny(module: str, of: str) -> list[str]:
+    """A command, and settings that make it a short one."""
+    settings = ["name=tiny", "wandb.mode=disabled", "data.sequence_length=16", "data.batch_size=4", "model.front=[8]"]
+    settings += ["model.widths=[12]", "model.head.width=16", "gan.width=16", "frames.parts=8", "frames.phase_steps=4"]
+    settings += ["train.minutes=null", "train.epochs=4", "train.epoch_steps=5", "train.audio_seconds=1"]
+    settings += ["generate.prime_seconds=1", "generate.temperature=0.9", "generate.takes=1", "data.shift=4096"]
+    return [sys.executable, "-m", module, of, *settings]
+
+
+# What it says of itself -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"spread": 0.1}, "draws differ by 10%"),
+        ({"run_spread": 0.2}, "draws differ by 20%"),
+        ({"told_frame": 0.99, "told_drawn": 0.98, "told_run": 1.0}, "never wrong"),
+        ({"told_frame": 0.01}, "cannot tell"),
+        ({"told_frame": 0.99, "told_drawn": 0.01}, "cannot tell"),
+    ],
+)
+def test_a_collapse_is_told_with_what_to_do(row: dict[str, float], words: str) -> None:
+    said = collapse({**ROW, **row})
+    assert said is not None
+    assert words in said
+    assert "gan." in said
+    assert said in in_words({**ROW, **row})
+
+
+@pytest.mark.parametrize("row", [{}, {"told_frame": 0.99}, {"told_drawn": 0.99, "told_run": 1.0}, {"told_drawn": 0.05}])
+def test_a_training_that_is_well_is_not_called_collapsed(row: dict[str, float]) -> None:
+    assert collapse({**ROW, **row}) is None
+    assert "COLLAPSE" not in in_words({**ROW, **row})
+
+
+def test_the_line_says_how_often_the_discriminator_was_right() -> None:
+    said = in_words(ROW)
+    assert "frame 70%  drawn 70%  run 80%  noise 100%  noisy 100%" in said
+    assert in_words({"loss": 1.0}) == ""
+
+
+def test_draws_that_do_not_differ_have_no_spread() -> None:
+    """The figures that a collapse is told by, of a model that draws one frame whatever its noise."""
+    once = {"kind": "gan", "width": 16, "revise": 0}
+    model, encoding = model_of(model={**GAN["model"], "input_noise": 0.0, "head": once})
+    head = model.head
+    head.dense.set_weights([np.zeros_like(weight) for weight in head.dense.get_weights()])
+    head.leave.set_weights([np.zeros([16, 2 * 128]), np.full(2 * 128, -20.0)])
+    model.echo.set_weights([np.zeros_like(weight) for weight in model.echo.get_weights()])
+    told = model.train_step(batch_of(encoding))
+    assert told["run_spread"] < 0.05
+    assert told["spread"] < 0.05
+    assert collapse({name: float(value) for name, value in told.items()}) is not None
+
+
+# The settings -----------------------------------------------------------------------------------------------------
+
+
+def test_a_sequence_must_hold_a_run() -> None:
+    with pytest.raises(UserError, match=r"sequence_length 10 must hold gan.run_steps and gan.window: take 11 frames"):
+        settings_of(data={"sequence_length": 10}, gan={"run_steps": 8, "window": 3})
+    parse_settings({"data": {"sequence_length": 10}}, "no gan")
+
+
+def test_the_config_is_the_recommended_one_with_another_head() -> None:
+    gan, gru = load_settings("configs/gan.yaml"), load_settings("configs/gru.yaml")
+    assert gan.model.head.kind == "gan"
+    assert gan.frames == gru.frames
+    assert gan.model.widths == gru.model.widths
