@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     unit = np.sqrt(np.mean(np.square(mean)))
     for low, high in itertools.pairwise(BORDERS):
         inside = (p >= low) & ((p < high) | (high == 1))
-        some = inside & np.isfinite(own)
+        some = inside & np.isfinite(own) & (p * (1 - p) > 0)  # rounding makes some of them sure
         if not some.any():
             continue
         middle = p[some]
