@@ -48,7 +48,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     scores, errors = row["scores"], row["errors"]
     is_likelihood = row["settings"]["model"]["head"]["kind"] != "mse"
     return [
-        f"{row['seconds'] / 60:.1f}",
+        f"{row['seconds'] / 60:.2f}",
         f"{row['steps']:,.0f}",
         f"{row['weights'] / 1e6:.2f} M",
         _number(row["steps_per_second"], 1),
@@ -92,7 +92,9 @@ def curves(histories: Mapping[str, list[Mapping[str, float]]]) -> Figure:
         for number, name in enumerate(names):
             colour, style = COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS)]
             label = name.removeprefix(f"{group}-")
-            axes.plot(*_curve(histories[name], "validation_loss"), color=colour, linestyle=style, label=label)
+            axes.plot(
+                *_curve(histories[name], "validation_loss"), color=colour, linestyle=style, marker=".", label=label
+            )
             axes.plot(*_curve(histories[name], "loss"), color=colour, linestyle=":", linewidth=0.9)
         _dress(axes, group)
     return figure
