@@ -1,0 +1,68 @@
+"""The benchmark of the recurrent layers: do its columns do the same work?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from benchmarks import recurrent
+from benchmarks.recurrent import Row, keras_step
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("carried", [False, True])
+def test_a_step_of_ours_learns_what_a_step_of_keras_learns(kind: str, carried: bool) -> None:
+    losses = []
+    for ours in (True, False):
+        keras.utils.set_random_seed(3)
+        step = keras_step(Row(kind, 8, 5, 2, carried), ours)
+        losses.append([step() for _ in range(4)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][-1] < losses[0][0]
+
+
+def test_carried_state_is_what_the_next_step_begins_with() -> None:
+    losses = []
+    for carried in (True, False):
+        keras.utils.set_random_seed(3)
+        step = keras_step(Row("gru", 8, 5, 2, carried), ours=True)
+        losses.append([step() for _ in range(2)])
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][1] != losses[1][1]
+
+
+def test_products_are_counted_by_hand() -> None:
+    gru = 3 * (199 * (40 + 199) + 256 * (199 + 256)) + 256 * 40
+    assert Row("gru", 40, 100, 128, carried=True).products == 3 * 2 * 100 * 128 * gru
+
+
+def test_without_pytorch_it_says_so_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without(row: Row, peers: list[str], turns: int) -> dict[str, float]:
+        assert peers == ["ours", "Keras"]
+        return {"ours": 1.0, "Keras": 2.0}
+
+    monkeypatch.setattr(recurrent.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(recurrent, "_take_threads", lambda count, with_torch: None)
+    monkeypatch.setattr(recurrent, "_peak", lambda: 1e11)
+    monkeypatch.setattr(recurrent, "_medians", without)
+    monkeypatch.setattr(recurrent, "_memory_in_a_process", lambda row, peer, threads: 10.0)
+    recurrent.main(["--rows", "40x100x128", "--kinds", "gru", "--threads", "1"])
+    said = capsys.readouterr().out
+    assert "PyTorch is missing" in said
+    assert "| 1.000 | 2.000 | – | 2.00 × | – |" in said
+
+
+def test_memory_is_of_the_process_itself_not_of_the_one_that_started_it() -> None:
+    held = np.ones(25_000_000)  # 200 MB
+    said = "from benchmarks.recurrent import _highest; print(_highest())"
+    made = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert float(made.stdout) < recurrent._highest() - held.nbytes / 1e6 * 0.8
