@@ -88,7 +88,7 @@ async def _rest(streams, host: str, port: int):
 
     import uvicorn
 
-    from serving.rest import MOST_BYTES, Server, application
+    from serving.rest import MOST_BYTES, Protocol, Server, application
 
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,6 +98,7 @@ async def _rest(streams, host: str, port: int):
         raise UserError(f"port {port} of {host} is taken: choose another one with --rest-port") from None
     config = uvicorn.Config(
         application(streams),
+        http=Protocol,
         log_level="warning",
         access_log=False,
         lifespan="off",

@@ -20,6 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
 from tensorflow_serving.apis.model_pb2 import ModelSpec
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serving.failures import Code, Failure, invalid
 from serving.page_files import page_routes
@@ -44,6 +45,16 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+
+class Protocol(H11Protocol):
+    """Hangs up on what is no HTTP where that cannot be answered: to HEAD, or once another answer has begun."""
+
+    def send_400_response(self, msg: str) -> None:
+        try:
+            super().send_400_response(msg)
+        except LocalProtocolError:
+            self.transport.close()
 
 
 def application(streams: Streams) -> ASGIApp:

@@ -133,6 +133,13 @@ def still_well(server: Attacked) -> None:
     assert not re.search("Traceback|Error|Exception|exception", said), said[-3000:]
 
 
+@pytest.mark.parametrize("method", ["HEAD", "POST"])
+def test_what_turns_out_to_be_no_http_ends_the_connection_and_nothing_else(attacked: Attacked, method: str) -> None:
+    request = f"{method} /v1/models/my HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"
+    assert _http(attacked.rest, request.encode(), True) in ("400", "none")
+    still_well(attacked)
+
+
 def test_whatever_is_sent_is_answered_in_time_and_the_next_request_is_served(attacked: Attacked) -> None:
     attack(attacked, range(400))
     still_well(attacked)
