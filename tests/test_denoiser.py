@@ -154,7 +154,7 @@ def test_a_loss_is_the_same_whenever_it_is_asked_for() -> None:
     np.testing.assert_array_equal(head.loss(parameters, target), head.loss(parameters, target))
 
 
-@pytest.mark.parametrize("revise", [0, 1])
+@pytest.mark.parametrize("revise", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_it_learns_two_possible_frames_and_draws_either_but_not_their_mean(revise: int) -> None:
     """What squared error cannot: of two frames that may follow with equal chance, the mean is none."""
     head = made(revise=revise, width=32)

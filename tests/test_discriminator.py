@@ -82,7 +82,7 @@ def test_the_length_of_a_kernel_is_learned_apart_from_its_direction() -> None:
     np.testing.assert_allclose(layer(inputs), 2 * before, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mdct", "waveform"])
+@pytest.mark.parametrize("kind", [pytest.param("mdct", marks=pytest.mark.slow), "waveform"])
 def test_it_learns_to_tell_frames_from_each_kind_of_noise(kind: str) -> None:
     """The song is a slow wave, the draws are too loud; only the run's draws are as good as the song."""
     frames = {"kind": kind, "frame_length": 40 if kind == "waveform" else 80}
