@@ -31,6 +31,8 @@ from benchmarks.seeds_table import write_table
 from sonicrnn.config import Settings, load_settings, parse_settings
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.files import write_json
+from sonicrnn.listing import find_files
+from sonicrnn.remote import is_remote
 
 if TYPE_CHECKING:
     from sonicrnn.run import Run
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cores = sorted(os.sched_getaffinity(0))
     if not 1 <= options.side_by_side <= len(cores):
         raise UserError(f"--side-by-side {options.side_by_side} must lie between 1 and {len(cores)}: a core for each")
+    if not is_remote(options.song):
+        find_files(options.song)  # now, and not in each of fifty processes
     missing = [file for file in files if _finished(file, options) is None]
     free: SimpleQueue[int] = SimpleQueue()
     for core in cores[: options.side_by_side]:
@@ -62,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ThreadPoolExecutor(options.side_by_side) as pool:
         for line in pool.map(lambda file: _row_in_a_process(file, options, free), missing):
             print(line, flush=True)
-            write_table(CONFIGS, _rows(options))
+            if rows := _rows(options):
+                write_table(CONFIGS, rows)
+    if not _rows(options):
+        raise UserError("no row could be made, the lines above say why: the table is as it was")
     if not all(row["scores"] for row in _rows(options).values()):
         subprocess.run([*_command(options), "--scores"], check=True)
     write_table(CONFIGS, _rows(options))

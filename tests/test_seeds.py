@@ -83,6 +83,12 @@ def test_a_row_that_there_is_none_of_is_refused_with_those_that_there_are(monkey
         main(["my.ogg", "--side-by-side", "0"])
 
 
+def test_a_song_that_is_not_there_is_told_before_any_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match=r"there is no file or folder missing\.ogg"):
+        main(["missing.ogg"])
+
+
 def test_a_chord_that_stands_still_is_a_hum_and_music_and_noise_are_not(longer_song: npt.NDArray[np.float32]) -> None:
     time = np.arange(30 * 16_000) / 16_000
     still = sum(np.sin(2 * np.pi * hertz * time) for hertz in (110, 220.3, 471))
@@ -92,6 +98,18 @@ def test_a_chord_that_stands_still_is_a_hum_and_music_and_noise_are_not(longer_s
     moved = np.concatenate([np.random.default_rng(0).standard_normal(20 * 16_000), still[-10 * 16_000 :]])
     assert hum(moved, 16_000) > 0.99  # what it comes to is what counts
     assert hum(np.zeros(len(time)), 16_000) == 0
+
+
+def test_where_no_row_can_be_made_the_table_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs/seeds").mkdir(parents=True)
+    for name in ("base.yaml", "README.md"):
+        (tmp_path / "configs/seeds" / name).write_bytes((ROOT / "configs/seeds" / name).read_bytes())
+    soundfile.write(tmp_path / "short.wav", np.full(4000, 0.1), 16_000)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with pytest.raises(UserError, match="no row could be made"):
+        main(["short.wav", "--only", "base"])
+    assert (tmp_path / "configs/seeds/README.md").read_bytes() == (ROOT / "configs/seeds/README.md").read_bytes()
 
 
 @pytest.mark.slow
