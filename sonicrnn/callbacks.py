@@ -155,7 +155,7 @@ class Judge(keras.callbacks.Callback):
             }
         )
         logs["validation_loss"] = loss
-        progress.epoch, progress.epoch_step, progress.loss_sum, progress.sums = epoch + 1, 0, 0.0, {}
+        progress.end_epoch(epoch + 1)
         if self.settings.patience and progress.epoch - progress.best_epoch >= self.settings.patience:
             model.stop_training = True
             progress.out_of_patience = True
@@ -198,7 +198,7 @@ class Together(keras.callbacks.Callback):
         progress, model = self.progress, self.model
         stop, patience = self.spread.from_chief(np.array([model.stop_training, progress.out_of_patience], np.int64))
         model.stop_training, progress.out_of_patience = bool(stop), bool(patience)
-        progress.epoch, progress.epoch_step, progress.loss_sum, progress.sums = epoch + 1, 0, 0.0, {}
+        progress.end_epoch(epoch + 1)
 
 
 class Curves(keras.callbacks.Callback):

@@ -49,6 +49,10 @@ class Progress:
     finished: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def end_epoch(self, epoch: int) -> None:
+        """So many epochs are done; of the next one, nothing."""
+        self.epoch, self.epoch_step, self.loss_sum, self.sums = epoch, 0, 0.0, {}
+
 
 def save_checkpoint(file: Path, model: SongModel, progress: Progress) -> None:
     """Write every variable (weights, optimizer, averages, random seeds, metrics, carried state) and the progress."""

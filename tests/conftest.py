@@ -49,6 +49,16 @@ def synthesise(seconds: float, rate: int = SMALL_RATE, seed: int = 0) -> npt.NDA
     return np.asarray(0.5 * song / np.abs(song).max(), np.float32)
 
 
+@pytest.fixture
+def empty_memory() -> Iterator[None]:
+    """fsspec's file system in memory, with nothing there before and after."""
+    files = pytest.importorskip("fsspec").filesystem("memory")
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    yield
+    files.store.clear()
+
+
 @pytest.fixture(scope="session")
 def small_song() -> npt.NDArray[np.float32]:
     """20 s of music at SMALL_RATE, read-only."""

@@ -33,6 +33,24 @@ QUICK: dict[str, Any] = {
     "model": {"widths": [8], "head": {"kind": "gaussian"}},
 }
 
+# Of a training by command that takes seconds.
+TINY = [
+    "frames.parts=12",
+    "frames.phase_steps=4",
+    "data.sequence_length=16",
+    "data.batch_size=4",
+    "model.front=[16]",
+    "model.widths=[16,12]",
+    "model.head.mixtures=2",
+    "train.minutes=null",
+    "train.epochs=4",
+    "train.epoch_steps=5",
+    "train.audio_seconds=1",
+    "generate.prime_seconds=1",
+    "generate.temperature=0.9",
+    "wandb.mode=disabled",
+]
+
 
 def make_run(folder: Path, song: npt.NDArray[np.float32], tree: dict[str, Any]) -> Run:
     """A run of settings `tree` over the song, with two primes and a level."""

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +22,9 @@ fsspec = pytest.importorskip("fsspec")
 
 
 @pytest.fixture
-def far() -> Iterator[Path]:
+def far(empty_memory: None) -> Path:
     """What the far folder is called in memory."""
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
-    yield Path("/runs/my")
-    files.store.clear()
+    return Path("/runs/my")
 
 
 def machine(tmp_path: Path, name: str) -> Mirror:

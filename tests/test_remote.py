@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,9 @@ fsspec = pytest.importorskip("fsspec")
 
 
 @pytest.fixture
-def store() -> Iterator[str]:
+def store(empty_memory: None) -> str:
     """An address in memory, with nothing there."""
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
-    yield "memory://bucket"
-    files.store.clear()
+    return "memory://bucket"
 
 
 def put(address: str, seconds: float = 2.0, seed: int = 0) -> None:

@@ -20,26 +20,9 @@ import soundfile
 from sonicrnn.cluster import ALONE
 from sonicrnn.errors import UserError
 from sonicrnn.strategy import Spread, make_spread
+from tests.small_runs import TINY
 
-SETTINGS = [
-    "name=spread",
-    "frames.parts=12",
-    "frames.phase_steps=4",
-    "data.sequence_length=16",
-    "data.batch_size=4",
-    "model.front=[16]",
-    "model.widths=[16,12]",
-    "model.head.mixtures=2",
-    "train.minutes=null",
-    "train.epochs=3",
-    "train.epoch_steps=5",
-    "train.audio_seconds=1",
-    "train.checkpoint_seconds=0",
-    "generate.prime_seconds=1",
-    "generate.temperature=0.9",
-    "generate.takes=1",
-    "wandb.mode=disabled",
-]
+SETTINGS = [*TINY, "name=spread", "train.epochs=3", "train.checkpoint_seconds=0", "generate.takes=1"]
 
 
 def test_alone_everything_is_as_it_was() -> None:

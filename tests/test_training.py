@@ -14,22 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-TINY = [
-    "frames.parts=12",
-    "frames.phase_steps=4",
-    "data.sequence_length=16",
-    "data.batch_size=4",
-    "model.front=[16]",
-    "model.widths=[16,12]",
-    "model.head.mixtures=2",
-    "train.minutes=null",
-    "train.epochs=4",
-    "train.epoch_steps=5",
-    "train.audio_seconds=1",
-    "generate.prime_seconds=1",
-    "generate.temperature=0.9",
-    "wandb.mode=disabled",
-]
+from tests.small_runs import TINY
 
 
 def command(song: Path, folder: Path, *more: str) -> list[str]:
