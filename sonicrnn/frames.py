@@ -177,9 +177,14 @@ def windowed(frames: tf.Tensor) -> tf.Tensor:
 
 def overlapped(frames: tf.Tensor, hop: int) -> tf.Tensor:
     """What `windowed` frames [batch, time, frame_length] are likeliest to be of, by least squares: [batch, samples]."""
-    window = _window(frames.shape[-1])
-    weight = tf.signal.overlap_and_add(tf.repeat(tf.square(window)[None], tf.shape(frames)[1], 0), hop)
-    return tf.signal.overlap_and_add(frames * window, hop) / tf.maximum(weight, 1e-3 / frames.shape[-1])
+    length, time = frames.shape[-1], tf.shape(frames)[1]
+    window = _window(length)
+    across = -(-length // hop)
+    squares = tf.reshape(tf.pad(tf.square(window), [[0, across * hop - length]]), [across, hop])
+    row = tf.range(time + across - 1)[:, None] - tf.range(across)  # the frame whose part lies in a row of samples
+    weight = tf.linalg.matmul(tf.cast((row >= 0) & (row < time), tf.float32), squares)
+    weight = tf.reshape(weight, [-1])[: (time - 1) * hop + length]
+    return tf.signal.overlap_and_add(frames * window, hop) / tf.maximum(weight, 1e-3 / length)
 
 
 def _window(frame_length: int) -> tf.Tensor:

@@ -57,7 +57,7 @@ class FreeRun(tf.Module):
             seeds: int32 [pieces]; a piece depends on its own seed alone, not on its neighbours.
 
         Returns:
-            frames [pieces, count, dimension], and parameters and states to go on from.
+            what is heard, as of `heard`, count frames of it, and parameters and states to go on from.
         """
         noise = self._noise(first_step, count, seeds)
 
@@ -68,15 +68,18 @@ class FreeRun(tf.Module):
             if self.recall:
                 frame, recalled = self.recall.choose(frame, recalled, uniform_of(noise[index, :, -1]))
             parameters, states = self.model.advance(frame, states)
-            return index + 1, parameters, (states, recalled), drawn.write(index, frame)
+            drawn = drawn.write(index, recalled.last if self.recall else frame)
+            return index + 1, parameters, (states, recalled), drawn
 
-        drawn = tf.TensorArray(tf.float32, count, element_shape=[None, self.model.dimension])
+        of_frame = [] if self.recall else [self.model.dimension]
+        kind = tf.int32 if self.recall else tf.float32
+        drawn = tf.TensorArray(kind, count, element_shape=[None, *of_frame])
         _, parameters, states, drawn = tf.while_loop(
             lambda index, *_: index < count, step, (0, parameters, states, drawn), parallel_iterations=1
         )
-        frames = tf.transpose(drawn.stack(), [1, 0, 2])
-        frames.set_shape([None, None, self.model.dimension])
-        return frames, parameters, states
+        heard = tf.transpose(drawn.stack(), [1, 0, 2][: 2 + len(of_frame)])
+        heard.set_shape([None, None, *of_frame])
+        return heard, parameters, states
 
     def _noise(self, first_step, count, seeds):
         """Standard normal noise [count, pieces, noise_size]: that of a step is the same wherever a block begins."""
@@ -102,25 +105,32 @@ class FreeRun(tf.Module):
         """[pieces, samples] -> encoded frames."""
         return self.encoding.encode(samples)
 
-    @graph
-    def decode(self, frames):
-        """Encoded frames -> [pieces, samples], edges included."""
-        return self.sound(frames)
+    def heard(self, frames):
+        """Encoded frames [pieces, time, dimension] -> what is heard of them.
 
-    def sound(self, frames, known=None):
-        """Encoded frames -> [pieces, samples], edges included.
+        That is themselves, or, of a recall, the units that are nearest, [pieces, time] int32.
+        """
+        return self.recall.told(frames) if self.recall else frames
+
+    @graph
+    def decode(self, heard):
+        """What is heard -> [pieces, samples], edges included."""
+        return self.sound(heard)
+
+    def sound(self, heard, known=None):
+        """What is heard -> [pieces, samples], edges included.
 
         STFT frames go on from `known`, the audio of the first of them.
         """
-        return self._decoded(frames, known, self.contrast)
+        return self._decoded(heard, known, self.contrast)
 
     @graph
     def reconstruct(self, samples):
         """[pieces, samples] through the frames, or those of the song that are nearest, and back, edges included."""
-        return self._decoded(self.encoding.encode(samples))
+        return self._decoded(self.heard(self.encoding.encode(samples)))
 
-    def _decoded(self, frames, known=None, contrast=None):
+    def _decoded(self, heard, known=None, contrast=None):
         if self.recall:
             offset = self.encoding.normaliser.offset
-            return self.recall.sound(frames, None if known is None else known - offset) + offset
-        return self.encoding.decode(frames, known, contrast)
+            return self.recall.passages.sound(heard, None if known is None else known - offset) + offset
+        return self.encoding.decode(heard, known, contrast)

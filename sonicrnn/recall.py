@@ -173,13 +173,14 @@ class Recall(tf.Module):
         """What one step counts in a mean over the last seconds."""
         return min(1.0, self.step_seconds / seconds)
 
-    def sound(self, heard: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
-        """Units [pieces, time, dimension] -> [pieces, samples], see `Passages.sound`.
-
-        Other frames sound like the unit that is nearest.
-        """
+    def told(self, heard: tf.Tensor) -> tf.Tensor:
+        """Frames [pieces, time, dimension] -> [pieces, time] int32, the nearest units."""
         unit = self.units.nearest(tf.reshape(heard, [-1, self.dimension]))
-        return self.passages.sound(tf.reshape(unit, tf.shape(heard)[:2]), known)
+        return tf.reshape(unit, tf.shape(heard)[:2])
+
+    def sound(self, heard: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
+        """Frames [pieces, time, dimension] -> [pieces, samples] of the nearest units, see `Passages.sound`."""
+        return self.passages.sound(self.told(heard), known)
 
     def save(self, file: Path) -> None:
         """Write what `load` reads."""

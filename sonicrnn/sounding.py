@@ -20,7 +20,7 @@ KEPT_SPANS = 4  # spans of a frame whose phases a block goes on from
 class Sounded(NamedTuple):
     """What was decoded so far, of each piece.
 
-    frames: [pieces, time, dimension], the last ones.
+    frames: [pieces, time, ...], the last ones, as of `FreeRun.heard`.
     known: [pieces, samples], the audio of those that is finished; empty where frames alone tell how it goes on.
     tail: [pieces, samples], what the last block thought would come next: the next is cross-faded from it.
     begun: [pieces] int32, 0 until there is such a tail.
@@ -61,7 +61,7 @@ class Sounding:
         return self.kept - self.lead
 
     def begin(self, prime: tf.Tensor, samples: tf.Tensor, lead: tf.Tensor) -> Sounded:
-        """From the prime, [pieces, time, dimension] and [pieces, samples], and the first `lead` frames drawn after it.
+        """From the prime, [pieces, time, ...] and [pieces, samples], and the first `lead` frames drawn after it.
 
         The prime's last frame ends with its last sample.
         """
@@ -75,7 +75,7 @@ class Sounding:
         )
 
     def add(self, frames: tf.Tensor, before: Sounded) -> tuple[tf.Tensor, Sounded]:
-        """[pieces, time, dimension] -> samples [pieces, time * step], and the state to go on from."""
+        """[pieces, time, ...] -> samples [pieces, time * step], and the state to go on from."""
         together = tf.concat([before.frames, frames], 1)
         samples = self.run.sound(together, before.known if self.goes_on else None)
         count = tf.shape(together)[1]

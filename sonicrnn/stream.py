@@ -22,7 +22,7 @@ class Heard(NamedTuple):
 
     parameters: [pieces, parameter] of the next frame.
     states: of the model and of the recall.
-    frames: [pieces, time, dimension], the prime's last ones.
+    frames: [pieces, time, ...], the prime's last ones, as of `FreeRun.heard`.
     samples: [pieces, samples], the prime's last ones, that those frames were made of.
     """
 
@@ -85,7 +85,7 @@ class Stream(tf.Module):
         parameters, states = self.run.listen(frames)
         frames = frames[:, tf.maximum(0, tf.shape(frames)[1] - sounding.context) :]
         reach = tf.shape(frames)[1] * encoding.step + encoding.overlap
-        return Heard(parameters, states, frames, primes[:, tf.shape(primes)[1] - reach :])
+        return Heard(parameters, states, self.run.heard(frames), primes[:, tf.shape(primes)[1] - reach :])
 
     @graph
     def begin(self, heard: Heard, temperature: tf.Tensor, seed: tf.Tensor) -> State:

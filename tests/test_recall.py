@@ -318,11 +318,13 @@ def test_a_long_part_is_kept_by_passages_from_its_begin_to_its_end(
 def test_every_frame_of_a_free_run_is_one_of_the_songs(music: Samples, generator: Generator, made: Recall) -> None:
     run = generator.free_run
     parameters, states = run.listen(run.encode(tf.constant(music[None, : 2 * RATE])))
-    drawn, _, _ = run.draw(
+    drawn, _, (_, recalled) = run.draw(
         parameters, states, tf.constant(0), tf.constant(200), tf.constant([1.0]), tf.constant([3], tf.int32)
     )
-    known = {frame.tobytes() for frame in made.units.points}
-    assert all(frame.tobytes() in known for frame in drawn[0].numpy())
+    assert drawn.shape == (1, 200)
+    assert drawn[0, -1] == recalled.last[0]
+    points = made.units.points[None]
+    np.testing.assert_array_equal(run.heard(tf.constant(points[:, drawn[0].numpy()])), drawn)
 
 
 def test_blocks_go_on_with_what_was_heard(music: Samples, generator: Generator) -> None:
