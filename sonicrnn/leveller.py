@@ -87,14 +87,14 @@ class Leveller:
     def add(self, samples: tf.Tensor, level: Level) -> tuple[tf.Tensor, Level]:
         """[pieces, some samples, at least one] -> as many, and the level to go on from."""
         count = tf.shape(samples)[1]
-        sums = self._sums(samples, level)  # [pieces, hops]
+        hops = (count + 2 * self.hop - 2) // self.hop  # that the samples may reach into; the last may be under way
+        rows = self._in_hops(samples, level.place, hops)
+        sums = tf.reduce_sum(tf.square(rows), 2) + level.sum[:, None] * tf.one_hot(0, hops)  # [pieces, hops]
         powers = tf.transpose(followed(tf.transpose(sums) / self.hop, level.power))
         gains = tf.concat([level.gains, self._gain(powers)], 1)  # at the begin of each hop; [pieces, hops + 2]
-        place = level.place[:, None] + tf.range(count)  # from the begin of the first hop
-        under_way = place // self.hop
-        share = tf.cast(place % self.hop, tf.float32) / self.hop
-        begin, end = (tf.gather(gains, under_way + ahead, axis=1, batch_dims=1) for ahead in (0, 1))
-        made = samples * (begin + share * (end - begin))
+        begin, end = gains[:, :hops, None], gains[:, 1 : hops + 1, None]
+        share = tf.range(self.hop, dtype=tf.float32) / self.hop
+        made = self._out_of_hops(rows * (begin + share * (end - begin)), level.place, count)
 
         whole = (level.place + count) // self.hop  # hops that came to their end, [pieces]
 
@@ -108,15 +108,26 @@ class Leveller:
             place=(level.place + count) % self.hop,
         )
 
-    def _sums(self, samples: tf.Tensor, level: Level) -> tf.Tensor:
-        """Of squares over each hop that the samples reach into, [pieces, hops]; the last may still be under way."""
-        pieces, count = tf.shape(samples)[0], tf.shape(samples)[1]
-        hops = (count + 2 * self.hop - 2) // self.hop
-        source = tf.range(hops * self.hop) - level.place[:, None]
-        squares = tf.gather(tf.square(samples), tf.clip_by_value(source, 0, count - 1), axis=1, batch_dims=1)
-        squares = tf.where((source >= 0) & (source < count), squares, 0.0)
-        sums = tf.reduce_sum(tf.reshape(squares, [pieces, hops, self.hop]), 2)
-        return sums + level.sum[:, None] * tf.one_hot(0, hops)
+    def _in_hops(self, samples: tf.Tensor, place: tf.Tensor, hops: tf.Tensor) -> tf.Tensor:
+        """[pieces, samples] that begin at `place`, [pieces], of the first hop -> [pieces, hops, hop], 0 around them."""
+        count = tf.shape(samples)[1]
+
+        def of_piece(piece: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            samples, place = piece
+            filled = tf.pad(samples, [[place, hops * self.hop - place - count]])
+            return tf.reshape(filled, [hops, self.hop])
+
+        like = tf.TensorSpec([None, self.hop], tf.float32)
+        return tf.map_fn(of_piece, (samples, place), fn_output_signature=like)
+
+    def _out_of_hops(self, rows: tf.Tensor, place: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """The inverse: [pieces, hops, hop] -> [pieces, count]."""
+
+        def of_piece(piece: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            rows, place = piece
+            return tf.reshape(rows, [-1])[place : place + count]
+
+        return tf.map_fn(of_piece, (rows, place), fn_output_signature=tf.TensorSpec([None], tf.float32))
 
     def _gain(self, power: tf.Tensor) -> tf.Tensor:
         off = tf.math.log(power + _LEAST_POWER) / _DECIBEL - self.level

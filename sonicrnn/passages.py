@@ -58,6 +58,15 @@ class Passages(tf.Module):
         `known`, [pieces, samples] about 0, is audio that takes the place of the first frames: whole frames of it. How a
         frame sounds also hangs on the `context` ones before it and on `reach` after it.
         """
+        # One by one, so that what is under way stays near the core.
+        like = tf.TensorSpec([None], tf.float32)
+        if known is None:
+            return tf.map_fn(lambda one: self._sound(one[None], None)[0], unit, fn_output_signature=like)
+        return tf.map_fn(
+            lambda one: self._sound(one[0][None], one[1][None])[0], (unit, known), fn_output_signature=like
+        )
+
+    def _sound(self, unit: tf.Tensor, known: tf.Tensor | None) -> tf.Tensor:
         first = 0 if known is None else self._whole_frames(known, unit)
         fresh = self._faded(unit, first) - self._drift(unit)[:, first:, None]
         if known is None:

@@ -99,10 +99,7 @@ class Recall(tf.Module):
         self.step_seconds = passages.step_seconds
         self.count, self.dimension = units.points.shape
         self.mean = tf.constant(units.points.mean(0))
-        # What is heard with a unit, and which threads are taken to be its own, by how far they lie from it.
-        away = self.step_seconds * np.arange(-self.count, self.count + 1, dtype=np.float32)  # s
-        self._around = tf.constant(np.exp(-np.square(away / HEARD_SECONDS)))
-        self._thread = tf.constant((np.abs(away) <= STALE_REACH_SECONDS).astype(np.float32))
+        self._seconds = tf.constant(self.step_seconds * np.arange(self.count), tf.float32)  # as if all were in a row
 
     def begin(self, pieces: tf.Tensor) -> State:
         """Nothing was heard yet."""
@@ -124,9 +121,10 @@ class Recall(tf.Module):
         far = self.units.distances(drawn - BALANCES * state.off) + state.unlike
         scale = tf.maximum(tf.reduce_min(far, 1), LEAST_DISTANCE * self.dimension)
         if self.beat:
-            far += (KEEPS_METER * scale)[:, None] * self._off_the_beat(state)
+            began = tf.cast(state.last >= 0, tf.float32)
+            far += (KEEPS_METER * scale * began)[:, None] * self._off_the_beat(state)
         stands_back = far + (AVOIDS_HEARD * scale)[:, None] * state.heard
-        stands_back += tf.where(state.stale > 0.5, BARRED, 0.0)
+        stands_back += BARRED * tf.round(state.stale)  # over a half
         other = tf.argmin(stands_back, 1, tf.int32)
         # The song's next frame is alone in what it may: neither that it was heard nor its thread counts.
         following = tf.minimum(state.last + 1, self.count - 1)
@@ -138,15 +136,17 @@ class Recall(tf.Module):
 
     def _off_the_beat(self, state: State) -> tf.Tensor:
         """[pieces, unit], 0 for units from where the beat has come to, up to 1 for those from elsewhere in it."""
-        off = tf.math.floormod(self.place - state.place[:, None] + self.beat / 2, self.beat) - self.beat / 2
-        other = 1 - tf.exp(-tf.square(off / METER_SECONDS))
-        return tf.where((state.last < 0)[:, None], 0.0, other)
+        off = tf.abs(self.place - state.place[:, None])
+        off = tf.minimum(off, self.beat - off)
+        return 1 - tf.exp(-tf.square(off / METER_SECONDS))
 
     def _after(self, unit: tf.Tensor, follows: tf.Tensor, state: State, uniform: tf.Tensor) -> State:
         """The state once `unit` [pieces] was heard, which `follows` [pieces] the last or not."""
         shortest, longest = (seconds / self.step_seconds for seconds in FOLLOW_SECONDS)
         fresh = tf.maximum(1, tf.cast(shortest + (longest - shortest) * uniform, tf.int32))
-        away = tf.range(self.count, 2 * self.count) - unit[:, None]  # where 0 stands at `count`
+        away = tf.square(self._seconds - tf.gather(self._seconds, unit)[:, None])  # s², [pieces, unit]
+        around = tf.exp(away * -(HEARD_SECONDS**-2))  # is heard with it
+        thread = tf.cast(away <= STALE_REACH_SECONDS**2, tf.float32)  # is taken to be its own
         heard = (1 - self._share_of(FORGET_SECONDS)) * state.heard
         stale_seconds = min(STALE_SECONDS, STALE_SHARE * self.count * self.step_seconds)
         stale = 0.5 ** (self.step_seconds / stale_seconds) * state.stale
@@ -156,8 +156,8 @@ class Recall(tf.Module):
         return State(
             last=unit,
             left=tf.where(follows, state.left - 1, fresh),
-            heard=tf.maximum(heard, tf.gather(self._around, away)),
-            stale=tf.roll(tf.maximum(stale, tf.gather(self._thread, away)), 1, 1),
+            heard=tf.maximum(heard, around),
+            stale=tf.roll(tf.maximum(stale, thread), 1, 1),
             unlike=tf.roll((1 - share) * state.unlike + unlike, 1, 1),
             place=self._next_place(unit, state),
             off=state.off + self._share_of(BALANCE_SECONDS) * (self.units.of(unit) - self.mean - state.off),
