@@ -37,7 +37,9 @@ browser: ## open the pages in a real Chromium
 	@$(DEV) -m pytest -q -m browser $(ARGS)
 
 bench: ## measure speed and memory (prints Markdown)
-	@$(DEV) -m benchmarks.pipeline $(ARGS)
+	@$(DEV) -m benchmarks.pipeline
+	@$(DEV) -m benchmarks.recurrent
+	@$(DEV) -m benchmarks.generation
 
 lint: ## check the style
 	@$(DEV) -m ruff check --quiet . $(ARGS)
