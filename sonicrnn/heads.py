@@ -132,9 +132,7 @@ class GaussianMixture(keras.layers.Layer):
         size = self.mixtures * self.dimension
         logits, means, spreads = tf.split(parameters, [self.mixtures, size, size], -1)
         shape = tf.concat([tf.shape(parameters)[:-1], [self.mixtures, self.dimension]], 0)
-        low, high = LOG_SCALE_RANGE
-        log_scales = low + (high - low) * tf.sigmoid(tf.reshape(spreads, shape) + 1.0)
-        return logits, tf.reshape(means, shape), log_scales
+        return logits, tf.reshape(means, shape), _log_scale(tf.reshape(spreads, shape))
 
     def loss(self, parameters: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """[..., time, parameter], [..., time, dimension] -> [..., time]: nats per figure."""
@@ -160,13 +158,16 @@ class GaussianMixture(keras.layers.Layer):
 
     def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """[batch, parameter], temperature [batch], standard normal noise [batch, noise_size] -> [batch, dimension]."""
-        logits, means, log_scales = self.split(parameters)
+        size = self.mixtures * self.dimension
+        logits, means, spreads = tf.split(parameters, [self.mixtures, size, size], -1)
         uniform = tf.clip_by_value(uniform_of(noise[:, : self.mixtures]), 1e-7, 1 - 1e-7)
         gumbel = -tf.math.log(-tf.math.log(uniform))
         chosen = tf.argmax(logits + temperature[:, None] * gumbel, -1)  # a draw from softmax(logits / temperature)
-        mean = tf.gather(means, chosen, batch_dims=1)
-        scale = tf.exp(tf.gather(log_scales, chosen, batch_dims=1))
-        return mean + temperature[:, None] * scale * noise[:, self.mixtures :]
+        mean, spread = (
+            tf.gather(tf.reshape(one, [-1, self.mixtures, self.dimension]), chosen, batch_dims=1)
+            for one in (means, spreads)
+        )
+        return mean + temperature[:, None] * tf.exp(_log_scale(spread)) * noise[:, self.mixtures :]
 
     def moved(self, parameters: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
         """Parameters of a distribution that lies `by`, [..., dimension], further on."""
@@ -254,6 +255,12 @@ class Quantised(keras.layers.Layer):
 def _expanded(compressed: np.ndarray, levels: int) -> np.ndarray:
     """µ-law: -1 to 1 -> figures, µ being one less than the number of levels."""
     return QUANTISED_RANGE * np.sign(compressed) * np.expm1(np.abs(compressed) * np.log(levels)) / (levels - 1)
+
+
+def _log_scale(spread: tf.Tensor) -> tf.Tensor:
+    """What a head says of a spread -> the logarithm of a standard deviation, within `LOG_SCALE_RANGE`."""
+    low, high = LOG_SCALE_RANGE
+    return low + (high - low) * tf.sigmoid(spread + 1.0)
 
 
 def uniform_of(noise: tf.Tensor) -> tf.Tensor:

@@ -100,7 +100,7 @@ class Stream(tf.Module):
         drawn, parameters, states = heard.frames[:, :0], heard.parameters, heard.states
         if lead:
             drawn, parameters, states = self.run.draw(
-                parameters, states, tf.constant(0), tf.constant(lead), temperature, seed
+                parameters, states, tf.zeros_like(seed), tf.constant(lead), temperature, seed
             )
         sounded = self.sounding.begin(heard.frames, heard.samples, drawn)
         level = self.leveller.begin(pieces) if self.leveller else ()

@@ -263,6 +263,15 @@ def test_the_graph_of_the_loop_is_made_once_for_blocks_of_any_length(music: Samp
     assert generator.free_run.draw.experimental_get_tracing_count() <= 2
 
 
+def test_the_begin_of_a_piece_and_its_blocks_are_drawn_by_one_graph(music: Samples) -> None:
+    """Making it takes longer than to draw a minute."""
+    generator = small_generator(fitted("stft", music))
+    made = generator.generate(music[None, :4000], 1.0)
+    assert generator.graphs.sounding.lead > 0
+    assert made.shape == (1, RATE)
+    assert generator.free_run.draw.experimental_get_tracing_count() == 1
+
+
 # Chance -----------------------------------------------------------------------------------------------------------
 
 
