@@ -184,6 +184,7 @@ def _train(settings: Settings) -> Run:
     import numpy as np
 
     from sonicrnn.devices import be_quiet
+    from sonicrnn.practice import practise
     from sonicrnn.run import Run, enter
     from sonicrnn.song import open_song
     from sonicrnn.training import finish, make_free_run, prepare, reached, train
@@ -214,6 +215,8 @@ def _train(settings: Settings) -> Run:
                 run.folder / MEASURED, {"steps_per_second": 1 / float(np.median(clock.seconds)), "memory": memory}
             )
             finish(prepared, make_free_run(prepared), progress, print)
+        if settings.reviser.wanted:
+            practise(run, settings, song, prepared.encoding.normaliser, print)
     return run
 
 

@@ -208,6 +208,38 @@ class GanSettings(Section):
     every: int = Field(8, ge=1, le=1000, description="frames between two that the discriminator judges in a sequence")
 
 
+class ReviserSettings(Section):
+    """The bidirectional network that revises what was generated; it has frames of its own, whatever the model's are."""
+
+    minutes: float | None = Field(
+        None, gt=0, description="of its training, after the model's; null, and no steps: there is no reviser"
+    )
+    steps: int | None = Field(None, ge=1, description="of its training; whichever limit comes first")
+    passes: int = Field(2, ge=0, le=64, description="over each piece that is generated")
+    strength: float = Field(
+        0.5, gt=0, le=1, description="of the noise that a pass begins with; 1 leaves nothing of what was generated"
+    )
+    frames: FrameSettings = FrameSettings(kind="stft", frame_length=2048, parts=96)
+    widths: list[Annotated[int, Field(ge=1, le=16_384)]] = Field(
+        [192, 192], min_length=1, max_length=16, description="of its layers, each way"
+    )
+    sequence_length: int = Field(128, ge=2, le=100_000, description="frames that it learns from at once")
+    batch_size: int = Field(8, ge=1, le=65_536, description="sequences")
+    learning_rate: float = Field(0.002, gt=0, le=10)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is to be one."""
+        return self.minutes is not None or self.steps is not None
+
+    @model_validator(mode="after")
+    def _frames_are_spectra(self) -> ReviserSettings:
+        made = self.frames
+        if made.kind != "stft" or made.stack > 1 or made.recall:
+            raise ValueError("reviser.frames must be stft frames without stack and recall")
+        return self
+
+
 class TrainSettings(Section):
     epochs: int | None = Field(30, ge=1, description="null: no limit but minutes and patience")
     minutes: float | None = Field(None, gt=0, description="stop after so many minutes of training; null: no limit")
@@ -274,6 +306,7 @@ class Settings(Section):
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     gan: GanSettings = GanSettings()
+    reviser: ReviserSettings = ReviserSettings()
     train: TrainSettings = TrainSettings()
     generate: GenerateSettings = GenerateSettings()
     wandb: WandbSettings = WandbSettings()

@@ -58,7 +58,8 @@ def _generate(options: argparse.Namespace, generator: RunGenerator) -> Mapping[s
     first = SEED if options.seed is None else options.seed
     seeds = [first + index for index in range(COUNT if options.count is None else options.count)]
     print(f"generating {len(seeds)} × {seconds:g} s at temperature {temperature:g}", flush=True)
-    made = generator.generate(generator.primes("validation", seeds), seconds, temperature, seeds, takes=options.takes)
+    primes = generator.primes("validation", seeds)
+    made = generator.generate(primes, seconds, temperature, seeds, takes=options.takes, revise=options.revise)
     return {f"seed {seed}": samples for seed, samples in zip(seeds, made, strict=True)}
 
 
@@ -79,13 +80,13 @@ def _read(files: Sequence[str], generator: RunGenerator) -> Mapping[str, Samples
 
 def _check(options: argparse.Namespace) -> None:
     """Raises UserError that lists all that is wrong with the options."""
-    made = {name: getattr(options, name) for name in ("seconds", "count", "takes", "temperature", "seed")}
+    made = {name: getattr(options, name) for name in ("seconds", "count", "takes", "revise", "temperature", "seed")}
     given = [f"--{name}" for name, value in made.items() if value is not None]
     wrong = []
     if options.audio and given:
         wrong.append(f"{', '.join(given)}: for pieces that are generated, not for files given with --audio")
     wrong += [f"there is no file {file}" for file in options.audio or [] if not Path(file).is_file()]
-    bounds = {"seconds": (LEAST_SECONDS, MOST_SECONDS), "count": (1, MOST_PIECES), "takes": (1, 64)}
+    bounds = {"seconds": (LEAST_SECONDS, MOST_SECONDS), "count": (1, MOST_PIECES), "takes": (1, 64), "revise": (0, 64)}
     bounds |= {"temperature": (0, 5), "seed": (0, 2**31 - 1 - MOST_PIECES)}
     refuse([*wrong, *out_of_range(options, bounds)])
 
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help=f"length of each new piece (default: {SECONDS:g})")
     parser.add_argument("--count", type=int, help=f"new pieces (default: {COUNT})")
     parser.add_argument("--takes", type=int, help="of each minute of them, see generate (default: the run's own)")
+    parser.add_argument("--revise", type=int, help="passes of the run's reviser over them (default: the run's own)")
     parser.add_argument("--temperature", type=float, help="of the new pieces (default: the run's own)")
     parser.add_argument("--seed", type=int, help=f"of the first new piece, the others count on (default: {SEED})")
     parser.add_argument("--audio", nargs="+", metavar="FILE", help="measure these files instead of new pieces")

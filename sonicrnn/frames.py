@@ -10,6 +10,7 @@ frames, and `time` frames make `(time - 1) * hop + frame_length` samples, of whi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import tensorflow as tf
@@ -101,25 +102,66 @@ def stft_samples(
     blocks joins.
     """
     magnitude = magnitude_of(frames)
-    momentum = 0.99
     angle = tf.random.stateless_uniform(tf.shape(magnitude)[1:], [frame_length, hop], 0.0, 2 * math.pi)
-    start = _polar(magnitude, angle)
     fixed = None if known is None else spectra(known, frame_length, hop)[:, : tf.shape(magnitude)[1]]
 
     def with_known(current: tf.Tensor) -> tf.Tensor:
         return current if fixed is None else tf.concat([fixed, current[:, tf.shape(fixed)[1] :]], 1)
 
-    def improve(step: tf.Tensor, current: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        projected = spectra(spectra_samples(current, frame_length, hop), frame_length, hop)
-        accelerated = projected + momentum * (projected - before)
-        unit = accelerated / tf.cast(tf.maximum(tf.abs(accelerated), 1e-12), tf.complex64)
-        return step + 1, with_known(tf.cast(magnitude, tf.complex64) * unit), projected
+    def consistent(current: tf.Tensor) -> tf.Tensor:
+        return spectra(spectra_samples(current, frame_length, hop), frame_length, hop)
 
-    start = with_known(start)
+    start = with_known(_polar(magnitude, angle))
+    return spectra_samples(_phased(magnitude, start, consistent, with_known, steps), frame_length, hop)
+
+
+def rephased_samples(
+    frames: tf.Tensor, frame_length: int, hop: int, steps: int, like: tf.Tensor, known: tf.Tensor
+) -> tf.Tensor:
+    """As `stft_samples`, but the phases are at first those of other samples, some of which are the wanted ones already.
+
+    Args:
+        like: [batch, samples], as many as the frames cover.
+        known: bool [samples], which of `like` are wanted; where they are, what comes back is near to them.
+    """
+    own, magnitude = spectra(like, frame_length, hop), magnitude_of(frames)
+
+    def consistent(current: tf.Tensor) -> tf.Tensor:
+        samples = spectra_samples(current, frame_length, hop)
+        return spectra(tf.where(known, like, samples), frame_length, hop)
+
+    final = _phased(magnitude, _with_phases_of(magnitude, own), consistent, lambda current: current, steps)
+    return spectra_samples(final, frame_length, hop)
+
+
+def _phased(
+    magnitude: tf.Tensor,
+    start: tf.Tensor,
+    consistent: Callable[[tf.Tensor], tf.Tensor],
+    with_known: Callable[[tf.Tensor], tf.Tensor],
+    steps: int,
+) -> tf.Tensor:
+    """Spectra of these magnitudes after fast Griffin-Lim steps from `start`; `consistent` finds the nearest of samples.
+
+    Each step ends with `with_known`.
+    """
+    momentum = 0.99
+
+    def improve(step: tf.Tensor, current: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        projected = consistent(current)
+        accelerated = projected + momentum * (projected - before)
+        return step + 1, with_known(_with_phases_of(magnitude, accelerated)), projected
+
     _, final, _ = tf.while_loop(
         lambda step, *_: step < steps, improve, (0, start, start), maximum_iterations=steps, parallel_iterations=1
     )
-    return spectra_samples(final, frame_length, hop)
+    return final
+
+
+def _with_phases_of(magnitude: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Spectra of these magnitudes with the phases of others; where those are silent, silent."""
+    unit = others / tf.cast(tf.maximum(tf.abs(others), 1e-12), tf.complex64)
+    return tf.cast(magnitude, tf.complex64) * unit
 
 
 def lapped(spectra: tf.Tensor, stack: int) -> tf.Tensor:

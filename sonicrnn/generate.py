@@ -34,6 +34,11 @@ def _generate(options: argparse.Namespace, folder: Path) -> None:
     from sonicrnn.generator import load_generator
 
     generator = load_generator(folder)
+    if options.fill:
+        from sonicrnn.gap import fill_gap
+
+        fill_gap(generator, options)
+        return
     seconds = options.seconds if options.seconds is not None else settings.generate.seconds
     seeds = [options.seed + index for index in range(options.count)]
     for seed, prime in zip(seeds, _primes(generator, options, seeds), strict=True):
@@ -51,7 +56,8 @@ def _write_piece(
     name = f"{'continued' if options.continue_ else 'piece'}-seed{seed}-t{temperature:.2f}.{options.format}"
     rate = generator.encoding.sample_rate
     with audio_writer(folder / name, rate, round(seconds * rate)) as write:
-        for block in generator.stream(prime[None], seconds, temperature, [seed], takes=options.takes):
+        made = {"takes": options.takes, "revise": options.revise}
+        for block in generator.stream(prime[None], seconds, temperature, [seed], **made):
             write(block[0])
     print(f"{folder / name}  {seconds:g} s, temperature {temperature:g}, seed {seed}", flush=True)
 
@@ -89,11 +95,26 @@ def _check(options: argparse.Namespace) -> None:
     wrong = []
     if options.seconds is not None and not 0 < options.seconds <= 86_400:
         wrong.append(f"--seconds {options.seconds:g} must lie above 0 and be at most 86400 (a day)")
-    bounds = {"temperature": (0, 5), "count": (1, 1000), "takes": (1, 64), "seed": (0, 2**31 - 1001)}
+    bounds = {"temperature": (0, 5), "count": (1, 1000), "takes": (1, 64), "revise": (0, 64), "seed": (0, 2**31 - 1001)}
     wrong += out_of_range(options, bounds)
     if options.continue_ and options.prime_at is not None:
         wrong.append("--continue goes on from the end of the recording: leave --prime-at out, or use --prime FILE")
-    refuse(wrong)
+    refuse([*wrong, *_wrong_with_gap(options)])
+
+
+def _wrong_with_gap(options: argparse.Namespace) -> list[str]:
+    """A line for each option that does not go with --fill, or not without it."""
+    begin, end = options.from_, options.to
+    if not options.fill:
+        return ["--from and --to are for --fill FILE"] if begin is not None or end is not None else []
+    if begin is None or end is None:
+        return ["--fill needs --from and --to, in seconds of the recording"]
+    wrong = [] if 0 <= begin < end else [f"--from {begin:g} must be 0 or more, and less than --to {end:g}"]
+    others = {"--continue": options.continue_, "--prime-at": options.prime_at, "--seconds": options.seconds}
+    others |= {"--takes": options.takes, "--temperature": options.temperature}
+    others |= {"--prime": options.prime if options.prime != "validation" else None}
+    given = [name for name, value in others.items() if value is not None]
+    return wrong + ([f"{', '.join(given)}: not with --fill, which fills a gap from both sides"] if given else [])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,6 +142,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--continue", dest="continue_", metavar="FILE", help="go on from the end of this recording, without a seam"
     )
+    parser.add_argument(
+        "--revise",
+        type=int,
+        metavar="PASSES",
+        help="of the run's reviser over each piece (default: the run's own) or over a gap (default: 1)",
+    )
+    parser.add_argument("--fill", metavar="FILE", help="instead of a piece: this recording with a gap in it filled")
+    parser.add_argument("--from", dest="from_", type=float, metavar="SECONDS", help="where the gap of --fill begins")
+    parser.add_argument("--to", type=float, metavar="SECONDS", help="where it ends")
     parser.add_argument("--out", help="folder for the pieces (default: RUN/audio)")
     parser.add_argument("--format", choices=("wav", "flac"), default="wav")
     return parser

@@ -23,6 +23,7 @@ from sonicrnn.gan import DenoisingGan
 from sonicrnn.models import SongModel
 from sonicrnn.portrait import Portrait, known
 from sonicrnn.recall import Recall
+from sonicrnn.revising import Revising
 from sonicrnn.run import Run
 from sonicrnn.song import Song, open_song
 from sonicrnn.sounding import limited
@@ -31,6 +32,11 @@ from sonicrnn.takes import SECTION_SECONDS, Unlike, sections
 
 KEPT_PRIMES = 16  # in a run folder, so that it generates without the song
 BLOCK_SECONDS = 5.0  # of audio made at once: what a piece of any length needs in memory
+
+NO_REVISER = (
+    "the run has no reviser: give the command that trained it once more, with reviser.minutes=3 "
+    "(the model stays as it is)"
+)
 
 
 def load_generator(folder: str | Path) -> RunGenerator:
@@ -109,6 +115,16 @@ class Generator:
         return 1
 
     @property
+    def revising(self) -> Revising | None:
+        """The run's reviser; None where there is none."""
+        return None
+
+    @property
+    def passes(self) -> int:
+        """Of the reviser over each piece, the run's own."""
+        return 0
+
+    @property
     def encoding(self) -> Encoding:
         return self.free_run.encoding
 
@@ -137,6 +153,7 @@ class Generator:
         seeds: Sequence[int] = (1,),
         *,
         takes: int | None = None,
+        revise: int | None = None,
     ) -> np.ndarray:
         """Pieces of exactly `round(seconds * sample_rate)` samples, float32 [pieces, samples] within full scale.
 
@@ -146,8 +163,10 @@ class Generator:
             temperature: one for all or one for each; None takes the run's own.
             seeds: one for each piece.
             takes: of which the best is kept, section by section, see `takes.py`; None takes the run's own.
+            revise: passes of the reviser over the finished pieces; None takes the run's own.
         """
-        return np.concatenate(list(self.stream(primes, seconds, temperature, seeds, takes=takes)), 1)
+        blocks = self.stream(primes, seconds, temperature, seeds, takes=takes, revise=revise)
+        return np.concatenate(list(blocks), 1)
 
     def stream(
         self,
@@ -157,9 +176,34 @@ class Generator:
         seeds: Sequence[int] = (1,),
         *,
         takes: int | None = None,
+        revise: int | None = None,
         block_seconds: float = BLOCK_SECONDS,
     ) -> Iterator[np.ndarray]:
-        """The same pieces in blocks as they are made, [pieces, some samples] each.
+        """The same pieces in blocks as they are made, [pieces, some samples] each; of revised ones there is one.
+
+        Raises UserError for passes of a reviser that there is none of, and as `drawn` does.
+        """
+        blocks = self.drawn(primes, seconds, temperature, seeds, takes=takes, block_seconds=block_seconds)
+        passes = self.passes if revise is None else revise
+        if not passes:
+            yield from blocks
+            return
+        if self.revising is None:
+            raise UserError(NO_REVISER)
+        whole = np.concatenate(list(blocks), 1)
+        yield np.stack([self.revising.revise(one, passes, seed) for one, seed in zip(whole, seeds, strict=True)])
+
+    def drawn(
+        self,
+        primes: np.ndarray,
+        seconds: float,
+        temperature: Sequence[float] | float | None = None,
+        seeds: Sequence[int] = (1,),
+        *,
+        takes: int | None = None,
+        block_seconds: float = BLOCK_SECONDS,
+    ) -> Iterator[np.ndarray]:
+        """The pieces as the model draws them, block by block.
 
         All blocks are of one length and the last is cut, so that a short piece is the beginning of a long one; of more
         takes than one that holds for pieces of a minute and more.
@@ -212,6 +256,16 @@ class RunGenerator(Generator):
     @property
     def takes(self) -> int:
         return self.settings.generate.takes
+
+    @property
+    def passes(self) -> int:
+        return self.settings.reviser.passes if self.run.has_reviser else 0
+
+    @cached_property
+    def revising(self) -> Revising | None:
+        if not self.run.has_reviser:
+            return None
+        return Revising.load(self.run.reviser, self.settings.reviser.strength)
 
     @cached_property
     def song(self) -> Song:

@@ -20,7 +20,7 @@ class GRU(keras.layers.GRU):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         if _beyond_fast_path(self, mask, training) or not self.reset_after:
             return super().inner_loop(sequences, initial_state, mask, training)
-        cell = self.cell
+        cell, sequences = self.cell, _in_its_order(self, sequences)
         state = initial_state[0] if isinstance(initial_state, (list, tuple)) else initial_state
         outputs = gru_sequence(
             tf.transpose(sequences, [1, 0, 2]),
@@ -40,7 +40,7 @@ class LSTM(keras.layers.LSTM):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         if _beyond_fast_path(self, mask, training):
             return super().inner_loop(sequences, initial_state, mask, training)
-        cell = self.cell
+        cell, sequences = self.cell, _in_its_order(self, sequences)
         outputs, memory = lstm_sequence(
             tf.transpose(sequences, [1, 0, 2]),
             *initial_state,
@@ -65,10 +65,14 @@ def _beyond_fast_path(layer: keras.layers.Layer, mask, training: bool) -> bool:
     return (
         not plain
         or mask is not None
-        or layer.go_backwards
         or layer.unroll
         or bool(tf.config.list_logical_devices("GPU"))
     )
+
+
+def _in_its_order(layer: keras.layers.Layer, sequences: tf.Tensor) -> tf.Tensor:
+    """[batch, time, feature] as the layer reads them; what it puts out is in this order, too."""
+    return tf.reverse(sequences, [1]) if layer.go_backwards else sequences
 
 
 @tf.custom_gradient

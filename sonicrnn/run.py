@@ -12,8 +12,8 @@ from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
 from sonicrnn.folders import contents, held, set_aside
 
-# Settings that do not change what is trained: a run may go on with other ones.
-FREE_TO_CHANGE = ("generate.", "wandb.", "runs:", "name:", "song.cache:", "train.strategy:")
+# Settings that do not change how the model is trained: a run may go on with other ones.
+FREE_TO_CHANGE = ("generate.", "reviser.", "wandb.", "runs:", "name:", "song.cache:", "train.strategy:")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,16 @@ class Run:
     @property
     def recall(self) -> Path:
         return self.folder / "recall.npz"
+
+    @property
+    def reviser(self) -> Path:
+        """A folder: the reviser, its frames' statistics, and a checkpoint while it is trained."""
+        return self.folder / "reviser"
+
+    @property
+    def has_reviser(self) -> bool:
+        """Whether one was trained to its end."""
+        return (self.reviser / "reviser.json").is_file()
 
     @property
     def scores(self) -> Path:

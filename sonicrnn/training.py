@@ -36,6 +36,7 @@ from sonicrnn.generator import Calibration, Generator, keep_primes
 from sonicrnn.mirror import mirror_of
 from sonicrnn.models import SongModel
 from sonicrnn.pipeline import Table, check_length, fitting, make_table, training_data, validation_data
+from sonicrnn.practice import practise
 from sonicrnn.recall import make_recall
 from sonicrnn.remote import is_remote
 from sonicrnn.run import Run, enter, run_name, trains_otherwise
@@ -114,11 +115,14 @@ def _fit(settings: Settings, song: Song, run: Run, spread: Spread, resumed: bool
     prepared = prepare(run, settings, song, spread)
     progress = reached(prepared, resumed)
     if progress.finished:
-        report(f"{run.folder} is finished: nothing is left to train (--fresh starts over and keeps this one)")
-        return
-    free_run = make_free_run(prepared) if spread.is_chief else None
-    train(prepared, free_run, progress, report)
-    spread.told(lambda: finish(prepared, free_run, progress, report))
+        left = "its model is trained" if settings.reviser.wanted else "nothing is left to train"
+        report(f"{run.folder} is finished: {left} (--fresh starts over and keeps this one)")
+    else:
+        free_run = make_free_run(prepared) if spread.is_chief else None
+        train(prepared, free_run, progress, report)
+        spread.told(lambda: finish(prepared, free_run, progress, report))
+    if settings.reviser.wanted:
+        spread.told(lambda: practise(run, settings, song, prepared.encoding.normaliser, report))
 
 
 def prepare(run: Run, settings: Settings, song: Song, spread: Spread | None = None) -> Prepared:

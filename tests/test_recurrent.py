@@ -152,6 +152,16 @@ def test_the_gradient_is_the_slope_in_double_precision(kind: str) -> None:
     assert_near(made, slopes, 1e-8)
 
 
+def test_backwards_they_are_what_keras_is(kind: str, fast_path: list[str]) -> None:
+    fast, plain = pair(kind, return_sequences=True, return_state=True, go_backwards=True)
+    inputs = tf.constant(noise(BATCH, TIME, FEATURE))
+    made, made_gradients = with_gradients(fast, inputs, initial(kind))
+    expected, expected_gradients = with_gradients(plain, inputs, initial(kind))
+    assert fast_path == [f"{kind}_sequence"]
+    assert_near(made, expected, 1e-5)
+    assert_near(made_gradients, expected_gradients, 1e-4)
+
+
 def test_long_sequences_stay_near(kind: str) -> None:
     """Errors do not pile up over a thousand steps."""
     fast, plain = pair(kind, return_sequences=True, return_state=True)
@@ -170,7 +180,6 @@ def test_long_sequences_stay_near(kind: str) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"go_backwards": True},
         {"unroll": True},
         {"activation": "relu"},
         {"recurrent_activation": "hard_sigmoid"},
