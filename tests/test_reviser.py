@@ -161,6 +161,7 @@ def weights(run: Run) -> list[Samples]:
     return [np.asarray(value) for value in Revising.load(run.reviser).model.get_weights()]
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_ends_with_the_same_weights(
     revised_run: Run, song: Song, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(
     assert {file.name for file in run.reviser.iterdir()} == {file.name for file in revised_run.reviser.iterdir()}
 
 
+@pytest.mark.slow
 def test_it_is_trained_once_and_anew_for_other_settings(revised_run: Run, song: Song, tmp_path: Path) -> None:
     run = with_reviser(Run(tmp_path / "again"), song, tmp_path)
     made = (run.reviser / "reviser.keras").stat().st_mtime_ns
