@@ -115,8 +115,8 @@ def _fit(settings: Settings, song: Song, run: Run, spread: Spread, resumed: bool
     prepared = prepare(run, settings, song, spread)
     progress = reached(prepared, resumed)
     if progress.finished:
-        left = "its model is trained" if settings.reviser.wanted else "nothing is left to train"
-        report(f"{run.folder} is finished: {left} (--fresh starts over and keeps this one)")
+        left = "to train but a reviser" if settings.reviser.wanted else "to train"
+        report(f"{run.folder} is finished: nothing is left {left} (--fresh starts over and keeps this one)")
     else:
         free_run = make_free_run(prepared) if spread.is_chief else None
         train(prepared, free_run, progress, report)
