@@ -136,8 +136,12 @@ def write_audio(path: str | os.PathLike[str], samples: npt.ArrayLike, sample_rat
 
 
 @contextlib.contextmanager
-def audio_writer(path: str | os.PathLike[str], sample_rate: int, samples: int) -> Iterator[Callable[[Samples], None]]:
+def audio_writer(
+    path: str | os.PathLike[str], sample_rate: int, samples: int, channels: int = 1
+) -> Iterator[Callable[[Samples], None]]:
     """A file like that of `write_audio`, written block by block: `samples` in all, in as many calls as one likes.
+
+    Blocks are [n], or [n, channels].
 
     Raises as `write_audio` does, and OSError when fewer samples than announced reached the disk.
     """
@@ -145,11 +149,11 @@ def audio_writer(path: str | os.PathLike[str], sample_rate: int, samples: int) -
     kind = _FORMATS.get(target.suffix.lower())
     if kind is None:
         raise UserError(f"{printable(target)} cannot be written: its name must end in {' or '.join(_FORMATS)}")
-    if kind == "WAV" and 2 * samples > _LARGEST_WAV:
+    if kind == "WAV" and 2 * channels * samples > _LARGEST_WAV:
         kind = "RF64"
     with written_beside(target) as beside:
         try:
-            with soundfile.SoundFile(os.fsencode(beside), "w", sample_rate, 1, "PCM_16", format=kind) as file:
+            with soundfile.SoundFile(os.fsencode(beside), "w", sample_rate, channels, "PCM_16", format=kind) as file:
 
                 def write(values: Samples) -> None:
                     for start in range(0, len(values), _WRITTEN_AT_ONCE):

@@ -155,8 +155,8 @@ class Exported(tf.Module):
 
     def _go_on(self, state: State, count: int, temperature: tf.Tensor) -> tuple[tf.Tensor, State]:
         """`count` steps; the shapes are those of a state, as a loop and a signature want them."""
-        samples, state = self.stream.go_on(state, tf.constant(count), self._own_where_negative(temperature))
-        return tf.ensure_shape(samples, [None, count * self.step_samples]), self._shaped(state, self.state_like)
+        made, state = self.stream.go_on(state, tf.constant(count), self._own_where_negative(temperature))
+        return tf.ensure_shape(made.samples, [None, count * self.step_samples]), self._shaped(state, self.state_like)
 
     def _begun(self, prime, prime_samples, temperature, seed) -> State:
         with tf.control_dependencies([*self._asked(temperature), *self._primed(prime, prime_samples)]):

@@ -54,11 +54,17 @@ def _write_piece(
     temperature = generator.temperature if options.temperature is None else options.temperature
     folder = Path(options.out) if options.out else generator.run.audio
     name = f"{'continued' if options.continue_ else 'piece'}-seed{seed}-t{temperature:.2f}.{options.format}"
-    rate = generator.encoding.sample_rate
-    with audio_writer(folder / name, rate, round(seconds * rate)) as write:
+    if generator.master and not options.mono and not options.revise:
+        rate, channels = generator.master.sample_rate, generator.master.channels
+        blocks = generator.stream_master(prime, seconds, temperature, seed, takes=options.takes)
+    else:
+        rate, channels = generator.encoding.sample_rate, 1
         made = {"takes": options.takes, "revise": options.revise}
-        for block in generator.stream(prime[None], seconds, temperature, [seed], **made):
-            write(block[0])
+        pieces = generator.stream(prime[None], seconds, temperature, [seed], **made)
+        blocks = (block[0] for block in pieces)
+    with audio_writer(folder / name, rate, round(seconds * rate), channels) as write:
+        for block in blocks:
+            write(block)
     print(f"{folder / name}  {seconds:g} s, temperature {temperature:g}, seed {seed}", flush=True)
 
 
@@ -152,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--from", dest="from_", type=float, metavar="SECONDS", help="where the gap of --fill begins")
     parser.add_argument("--to", type=float, metavar="SECONDS", help="where it ends")
     parser.add_argument("--out", help="folder for the pieces (default: RUN/audio)")
+    parser.add_argument(
+        "--mono", action="store_true", help="as the model hears it, also where the run has the recording's own sound"
+    )
     parser.add_argument("--format", choices=("wav", "flac"), default="wav")
     return parser
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
 from sonicrnn.gan import DenoisingGan
+from sonicrnn.master import Master, rendered, through
 from sonicrnn.models import SongModel
 from sonicrnn.portrait import Portrait, known
 from sonicrnn.recall import Recall
@@ -27,7 +28,7 @@ from sonicrnn.revising import Revising
 from sonicrnn.run import Run
 from sonicrnn.song import Song, open_song
 from sonicrnn.sounding import limited
-from sonicrnn.stream import State, Stream
+from sonicrnn.stream import Made, State, Stream, as_arrays, joined
 from sonicrnn.takes import SECTION_SECONDS, Unlike, sections
 
 KEPT_PRIMES = 16  # in a run folder, so that it generates without the song
@@ -54,7 +55,9 @@ def load_generator(folder: str | Path) -> RunGenerator:
         calibration = replace(calibration, temperature=settings.generate.temperature)
     recall = Recall.load(run.recall) if settings.frames.recall else None
     free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral(), recall)
-    return RunGenerator(free_run, calibration, run, settings)
+    revised = settings.reviser.passes and run.has_reviser  # what a reviser makes are no frames of the recording
+    master = Master.load(run.master) if run.master.is_file() and not revised else None
+    return RunGenerator(free_run, calibration, master, run=run, settings=settings)
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,11 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A trained model, ready to run free."""
+    """A trained model, ready to run free; with a master, as wide and as bright as the recording, too."""
 
     free_run: FreeRun
     calibration: Calibration
+    master: Master | None = None
 
     @property
     def temperature(self) -> float:
@@ -210,9 +214,55 @@ class Generator:
 
         Raises UserError for a prime under one frame, and for more takes than one of a model that is still in training.
         """
+        _, blocks = self._begin(primes, seconds, temperature, seeds, takes, block_seconds)
+        left = round(seconds * self.encoding.sample_rate)
+        for made in blocks:
+            yield made.samples[:, :left]
+            left -= made.samples.shape[1]
+
+    def piece(self, prime: np.ndarray, seconds: float, temperature: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """One piece that `generate` makes, [samples], and the same as the recording sounds, as of `stream_master`.
+
+        Without a master the second is the first.
+        """
+        if not self.master:
+            mono = self.generate(prime[None], seconds, temperature, [seed])[0]
+            return mono, mono
+        lead, blocks = self._begin(prime[None], seconds, temperature, [seed], None)
+        kept = list(blocks)
+        mono = joined(kept, 1).samples[0, : round(seconds * self.encoding.sample_rate)]
+        wanted = round(seconds * self.master.sample_rate)
+        return mono, np.concatenate(list(rendered(self.master, lead[0], kept)))[:wanted]
+
+    def stream_master(
+        self,
+        prime: np.ndarray,
+        seconds: float,
+        temperature: float | None = None,
+        seed: int = 1,
+        *,
+        takes: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """The piece that `stream` makes, as the recording sounds: [some samples, channels] at the master's rate."""
+        assert self.master, "made by a training with frames.master"
+        lead, blocks = self._begin(prime[None], seconds, temperature, [seed], takes)
+        left = round(seconds * self.master.sample_rate)
+        for block in rendered(self.master, lead[0], blocks):
+            yield block[: max(0, left)]
+            left -= len(block)
+
+    def _begin(
+        self,
+        primes: np.ndarray,
+        seconds: float,
+        temperature: Sequence[float] | float | None,
+        seeds: Sequence[int],
+        takes: int | None,
+        block_seconds: float = BLOCK_SECONDS,
+    ) -> tuple[np.ndarray, Iterator[Made]]:
+        """The units that lead the first samples, [pieces, time], and as many blocks as the seconds need."""
         encoding, graphs = self.encoding, self.graphs
-        wanted, count = round(seconds * encoding.sample_rate), graphs.steps(block_seconds)
-        primes = np.asarray(primes, np.float32)
+        count, primes = graphs.steps(block_seconds), np.asarray(primes, np.float32)
         if primes.shape[1] < encoding.span:
             raise UserError(f"the prime is shorter than one frame of {encoding.span} samples: take a longer one")
         temperatures = np.broadcast_to(self.temperature if temperature is None else temperature, [len(primes)])
@@ -220,17 +270,14 @@ class Generator:
         state = graphs.begin(graphs.hear(tf.constant(primes)), temperatures, tf.constant(seeds, tf.int32))
         if takes and takes > 1 and not self.calibration.portrait:
             raise UserError("takes are chosen by what the song is like, which is told at the end of a training: take 1")
-        takes, made = takes or self.takes, 0
+        takes = takes or self.takes
+        lead = graphs.lead(state).numpy()
         if takes > 1 and self.unlike and self.free_run.model.head.noise_size:
             longest = math.ceil(min(seconds, SECTION_SECONDS) / block_seconds)
             blocks = sections(graphs, state, temperatures, count, longest, takes, self.unlike)
         else:
             blocks = _blocks(graphs, state, temperatures, count)
-        for block in blocks:
-            made += block.shape[1]
-            yield block[:, : block.shape[1] - max(0, made - wanted)]
-            if made >= wanted:
-                return
+        return lead, _enough(blocks, round(seconds * encoding.sample_rate))
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray:
         """[samples] through the frames and back, without the edges: the best that this kind of frame can do."""
@@ -238,20 +285,36 @@ class Generator:
         whole = self.free_run.reconstruct(tf.constant(samples[None], tf.float32))[0]
         return limited(whole[edge : len(whole) - edge] - offset).numpy()
 
+    def reconstruct_master(self, samples: np.ndarray) -> np.ndarray:
+        """[samples] through the frames and back, as the recording sounds: [samples, channels] at the master's rate."""
+        assert self.master, "made by a training with frames.master"
+        assert self.free_run.recall
+        units = self.free_run.recall.told(self.free_run.encode(tf.constant(samples[None], tf.float32)))
+        return through(self.master, units[0].numpy())
 
-def _blocks(graphs: Stream, state: State, temperatures: tf.Tensor, count: int) -> Iterator[np.ndarray]:
+
+def _blocks(graphs: Stream, state: State, temperatures: tf.Tensor, count: int) -> Iterator[Made]:
     """Blocks of `count` steps without end."""
     while True:
-        samples, state = graphs.go_on(state, tf.constant(count), temperatures)
-        yield samples.numpy()
+        made, state = graphs.go_on(state, tf.constant(count), temperatures)
+        yield as_arrays(made)
+
+
+def _enough(blocks: Iterable[Made], wanted: int) -> Iterator[Made]:
+    """The first blocks, so many samples or a few more."""
+    for block in blocks:
+        yield block
+        wanted -= block.samples.shape[1]
+        if wanted <= 0:
+            return
 
 
 @dataclass(frozen=True, eq=False)
 class RunGenerator(Generator):
     """The generator of a run folder, with the song that it learned at hand."""
 
-    run: Run
-    settings: Settings
+    run: Run = field(kw_only=True)
+    settings: Settings = field(kw_only=True)
 
     @property
     def takes(self) -> int:

@@ -63,7 +63,7 @@ class Level(NamedTuple):
 
 
 class Leveller:
-    """Samples in, as many levelled samples out, block by block: where the blocks begin changes nothing.
+    """Samples in, the factors that level them out, block by block: where the blocks begin changes nothing.
 
     A hop's gain follows from the hops before it and glides to the next one's. Every piece is levelled by itself.
 
@@ -84,8 +84,8 @@ class Leveller:
             place=tf.zeros([pieces], tf.int32),
         )
 
-    def add(self, samples: tf.Tensor, level: Level) -> tuple[tf.Tensor, Level]:
-        """[pieces, some samples, at least one] -> as many, and the level to go on from."""
+    def factors(self, samples: tf.Tensor, level: Level) -> tuple[tf.Tensor, Level]:
+        """[pieces, some samples, at least one] -> the factor of each, and the level to go on from."""
         count = tf.shape(samples)[1]
         hops = (count + 2 * self.hop - 2) // self.hop  # that the samples may reach into; the last may be under way
         rows = self._in_hops(samples, level.place, hops)
@@ -94,14 +94,14 @@ class Leveller:
         gains = tf.concat([level.gains, self._gain(powers)], 1)  # at the begin of each hop; [pieces, hops + 2]
         begin, end = gains[:, :hops, None], gains[:, 1 : hops + 1, None]
         share = tf.range(self.hop, dtype=tf.float32) / self.hop
-        made = self._out_of_hops(rows * (begin + share * (end - begin)), level.place, count)
+        factors = self._out_of_hops(begin + share * (end - begin), level.place, count)
 
         whole = (level.place + count) // self.hop  # hops that came to their end, [pieces]
 
         def at(values: tf.Tensor, hop: tf.Tensor) -> tf.Tensor:
             return tf.gather(values, hop, axis=1, batch_dims=1)
 
-        return made, Level(
+        return factors, Level(
             power=at(tf.concat([level.power[:, None], powers], 1), whole),
             gains=tf.stack([at(gains, whole), at(gains, whole + 1)], 1),
             sum=at(tf.pad(sums, [[0, 0], [0, 1]]), whole),

@@ -17,6 +17,7 @@ from sonicrnn.files import write_json
 from sonicrnn.form import MOMENT_SECONDS, SHORTEST_SECONDS, moments, unlikeness
 from sonicrnn.generator import RunGenerator, load_generator
 from sonicrnn.levels import Samples, level
+from sonicrnn.original import read_original
 from sonicrnn.originality import STRETCH_SECONDS
 from sonicrnn.pictures import save_figure, self_similarities
 from sonicrnn.report import Beside, Piece, score_rows, score_verdicts, write_report
@@ -38,18 +39,18 @@ def write_page(run: Run, report: Callable[[str], None] = print) -> None:
     own = generator.temperature
     seed = generator.settings.seed
     report(f"temperature {own:g}; generating {PIECE_SECONDS:g} s to listen to")
-    piece = generator.generate(generator.primes("validation", [seed]), PIECE_SECONDS, own, [seed])[0]
+    piece, heard = generator.piece(generator.primes("validation", [seed])[0], PIECE_SECONDS, own, seed)
     scores = _scores(generator, piece, report)
     write_report(
         run.page,
         f"{generator.song.name}, and more of it",
         _facts(generator),
-        _pieces(generator, piece),
+        _pieces(generator, heard),
         score_rows(scores) if scores else None,
         _history(run),
         dump_settings(generator.settings),
         verdicts=score_verdicts(scores) if scores else None,
-        nearest=_nearest(generator, piece, scores["pieces"]["free run"]) if scores else (),
+        nearest=_nearest(generator, heard, scores["pieces"]["free run"]) if scores else (),
     )
     report(f"listen: {run.page.resolve()}")
 
@@ -80,7 +81,7 @@ def score(generator: RunGenerator, pieces: Mapping[str, Samples]) -> Scores:
         song.sample_rate,
         hop=generator.encoding.step,
         frames=generator.reconstruct(excerpt),
-        song_seconds=_trimmed_seconds(generator),
+        song_seconds=song.left_out / song.sample_rate,
         seed=generator.settings.seed,
     )
 
@@ -98,11 +99,6 @@ def draw_form(file: Path, song: Song, pieces: Mapping[str, Samples]) -> bool:
     return True
 
 
-def _trimmed_seconds(generator: RunGenerator) -> float:
-    """What was left out before the song's first sample."""
-    return generator.song.lead_in / generator.song.sample_rate if generator.settings.song.trim else 0.0
-
-
 def _nearest(generator: RunGenerator, piece: Samples, found: Mapping[str, Any]) -> list[Beside]:
     """What was copied, the longest first, and then the likeliest stretches, beside what they are like."""
     chosen: list[Mapping[str, float]] = []
@@ -114,27 +110,46 @@ def _nearest(generator: RunGenerator, piece: Samples, found: Mapping[str, Any]) 
 
 
 def _beside(generator: RunGenerator, piece: Samples, found: Mapping[str, float], copied: bool) -> Beside:
-    rate, length = generator.encoding.sample_rate, min(found["seconds"], LONGEST_NEAREST_SECONDS)
-
-    def cut(name: str, samples: Samples, seconds: float, trimmed: float = 0.0) -> Piece:
-        start = round((seconds - trimmed) * rate)
-        return Piece(f"{name}, {clock(seconds)}", samples[start : start + round(length * rate)], rate)
-
+    song, length = generator.song, min(found["seconds"], LONGEST_NEAREST_SECONDS)
+    rate, start = _heard_rate(generator), round(found["piece_seconds"] * _heard_rate(generator))
+    of_song = round(found["song_seconds"] * song.sample_rate) - song.left_out
     return Beside(
         f"{found['likeness']:.2f} alike" + (f", {found['seconds']:.0f} s copied" if copied else ""),
-        cut("Free run", piece, found["piece_seconds"]),
-        cut("The song", generator.song.samples, found["song_seconds"], _trimmed_seconds(generator)),
+        Piece(f"Free run, {clock(found['piece_seconds'])}", piece[start : start + round(length * rate)], rate),
+        Piece(
+            f"The song, {clock(found['song_seconds'])}",
+            _as_recorded(generator, of_song, of_song + round(length * song.sample_rate)),
+            rate,
+        ),
     )
 
 
+def _heard_rate(generator: RunGenerator) -> int:
+    return generator.master.sample_rate if generator.master else generator.encoding.sample_rate
+
+
+def _as_recorded(generator: RunGenerator, start: int, stop: int) -> Samples:
+    """Some samples of the song, as its pieces are heard: in mono, or with the recording's channels at its rate."""
+    song = generator.song
+    if generator.master is None:
+        return song.samples[start:stop]
+    return read_original(song, start, min(stop, len(song.samples)), generator.master.sample_rate)
+
+
 def _pieces(generator: RunGenerator, piece: np.ndarray) -> list[Piece]:
-    rate, own = generator.encoding.sample_rate, generator.temperature
-    test = generator.song.part("test")[: round(EXCERPT_SECONDS * rate)]
+    rate, own = _heard_rate(generator), generator.temperature
+    start = generator.song.parts["test"][0]
+    test = generator.song.part("test")[: round(EXCERPT_SECONDS * generator.encoding.sample_rate)]
     pieces = [
-        Piece("The song itself", test, rate, "From its last tenth, which the training never saw."),
+        Piece(
+            "The song itself",
+            _as_recorded(generator, start, start + len(test)),
+            rate,
+            "From its last tenth, which the training never saw.",
+        ),
         Piece(
             "Through the frames and back",
-            generator.reconstruct(test),
+            generator.reconstruct_master(test) if generator.master else generator.reconstruct(test),
             rate,
             "The same seconds, taken apart into the model's frames and put together again: the best this kind can do.",
         ),
@@ -144,9 +159,8 @@ def _pieces(generator: RunGenerator, piece: np.ndarray) -> list[Piece]:
         return pieces  # without chance there is no temperature
     seed = generator.settings.seed
     others = [max(0.1, own + difference) for difference in OTHERS]
-    made = generator.generate(
-        generator.primes("validation", [seed] * len(others)), OTHER_SECONDS, others, [seed] * len(others)
-    )
+    prime = generator.primes("validation", [seed])[0]
+    made = [generator.piece(prime, OTHER_SECONDS, temperature, seed)[1] for temperature in others]
     words = ("colder: more regular, duller", "warmer: more surprising, rougher")
     return pieces + [
         Piece(f"Free run, temperature {temperature:.2f}", samples, rate, word)

@@ -20,6 +20,7 @@ What is heard are the samples of those frames (`passages`).
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -212,24 +213,44 @@ def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Re
         encoded: [frames, dimension], the part in STFT frames that are not stacked.
         part: [samples] of the part, at full scale 1.
     """
-    count, step_seconds = len(encoded), encoding.step / encoding.sample_rate
-    length = min(count, MOST_UNITS, round(PASSAGE_SECONDS / step_seconds)) if count > MOST_UNITS else count
-    starts = np.linspace(0, count - length, max(1, min(count, MOST_UNITS) // length)).astype(int)
-    units = np.concatenate([encoded[start : start + length] for start in starts])
+    step_seconds, kept = encoding.step / encoding.sample_rate, kept_frames(len(encoded), encoding)
+    units = np.concatenate([encoded[start : start + kept.length] for start in kept.starts])
     size, hop = encoding.settings.frame_length, encoding.settings.hop_length
-    across = length - 1 + -(-size // hop)  # rows of a passage, the last filled up with silence
-    samples = np.zeros([len(starts), across * hop], np.float32)
-    for passage, start in zip(samples, starts, strict=True):
-        known = part[start * hop : start * hop + frames.samples_of(length, size, hop)]
-        passage[: len(known)] = known
-    scale = max(1.0, float(np.abs(samples).max())) / np.iinfo(np.int16).max
-    first = (np.arange(len(starts))[:, None] * across + np.arange(length)).ravel()
+    span = frames.samples_of(kept.length, size, hop)
+    sounds = [part[start * hop : start * hop + span] for start in kept.starts]
     beat = (bar_seconds(part, encoding.sample_rate) or 0.0) / BEATS
-    seconds = step_seconds * (starts[:, None] + np.arange(length)).ravel()
+    seconds = step_seconds * (kept.starts[:, None] + np.arange(kept.length)).ravel()
     return Recall(
         Places(units, loneliness(units)),
         motion(units, step_seconds),
-        Passages(np.round(samples / scale).astype(np.int16).reshape(-1, hop), first, scale, size, encoding.sample_rate),
+        make_passages(sounds, kept, size, hop, encoding.sample_rate),
         seconds % beat if beat else np.zeros(len(seconds)),
         beat,
     )
+
+
+class Kept(NamedTuple):
+    """Which frames of the training part are units: `length` of them from each of `starts`, [passage]."""
+
+    starts: np.ndarray
+    length: int
+
+
+def kept_frames(count: int, encoding: Encoding) -> Kept:
+    """Of so many frames all, or passages spread evenly where there are more than `MOST_UNITS`."""
+    if count <= MOST_UNITS:
+        return Kept(np.zeros(1, int), count)
+    length = min(MOST_UNITS, round(PASSAGE_SECONDS * encoding.sample_rate / encoding.step))
+    return Kept(np.linspace(0, count - length, MOST_UNITS // length).astype(int), length)
+
+
+def make_passages(sounds: Sequence[np.ndarray], kept: Kept, frame_length: int, hop: int, rate: int) -> Passages:
+    """What the units sound like: `sounds`, [samples] at full scale 1 of each passage, may lack some at their ends."""
+    across = kept.length - 1 + -(-frame_length // hop)  # rows of a passage, the last filled up with silence
+    samples = np.zeros([len(kept.starts), across * hop], np.float32)
+    for passage, sound in zip(samples, sounds, strict=True):
+        passage[: len(sound)] = sound
+    scale = max(1.0, float(np.abs(samples).max())) / np.iinfo(np.int16).max
+    first = (np.arange(len(kept.starts))[:, None] * across + np.arange(kept.length)).ravel()
+    rows = np.round(samples / scale).astype(np.int16).reshape(-1, hop)
+    return Passages(rows, first, scale, frame_length, rate)

@@ -28,11 +28,12 @@ Value = float | int | str | None
 # Base64 characters of sound that keep the page under 8 MB with its pictures: four to five minutes of FLAC at 16 kHz.
 SOUND_BUDGET = 6_500_000
 MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+MP3_LOSSES = (0.0, 0.2, 0.4)  # the last of two channels at 48 kHz is some 160 kbit/s
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Something to listen to: mono `samples` [n], full scale ±1.0, at `sample_rate` Hz, and its words."""
+    """Something to listen to: `samples` [n] or [n, channels], full scale ±1.0, at `sample_rate` Hz, and its words."""
 
     title: str
     samples: Floats
@@ -43,6 +44,11 @@ class Piece:
     def seconds(self) -> float:
         """Its length."""
         return len(self.samples) / self.sample_rate
+
+    @property
+    def mono(self) -> Floats:
+        """The mean of its channels, [n]."""
+        return self.samples if self.samples.ndim == 1 else self.samples.mean(1)
 
 
 @dataclass(frozen=True)
@@ -130,15 +136,17 @@ def score_verdicts(content: Mapping[str, Any]) -> dict[str, list[tuple[bool, str
 
 
 def encode_all(pieces: Sequence[Piece], budget: int = SOUND_BUDGET) -> list[Sound]:
-    """Every piece as FLAC, or every one as MP3 where FLAC would take more than `budget` characters of base64.
+    """Every piece as FLAC, or every one as MP3, as good as `budget` characters of base64 allow, where FLAC takes more.
 
     Both play from the disk in the browsers of today (Ogg does not before Safari 18.4). FLAC is half of
     a WAV file and changes nothing: a click that is heard was made by the model. MP3, at its best, is a fifth of it.
     """
-    exact = [encode_flac(piece) for piece in pieces]
-    if sum(len(sound.content) for sound in exact) * 4 / 3 <= budget:
-        return exact
-    return [encode_mp3(piece) for piece in pieces]
+    encoded = [encode_flac(piece) for piece in pieces]
+    for loss in MP3_LOSSES:
+        if sum(len(sound.content) for sound in encoded) * 4 / 3 <= budget:
+            break
+        encoded = [encode_mp3(piece, loss) for piece in pieces]
+    return encoded
 
 
 def encode_flac(piece: Piece) -> Sound:
@@ -148,19 +156,22 @@ def encode_flac(piece: Piece) -> Sound:
     return Sound(file.getvalue(), "audio/flac")
 
 
-def encode_mp3(piece: Piece) -> Sound:
-    """The piece as an MP3 file, at the next rate that MP3 has. Raises ValueError for NaN or infinity."""
+def encode_mp3(piece: Piece, loss: float = MP3_LOSSES[0]) -> Sound:
+    """The piece as an MP3 file, at the next rate that MP3 has; `loss` from 0, the best, to 1, the smallest.
+
+    Raises ValueError for NaN or infinity.
+    """
     rate = next((rate for rate in MP3_RATES if rate >= piece.sample_rate), MP3_RATES[-1])
     samples = to_int16(piece.samples)
     if rate != piece.sample_rate:
         samples = soxr.resample(samples, piece.sample_rate, rate)
     file = io.BytesIO()
-    soundfile.write(file, samples, rate, format="MP3", bitrate_mode="VARIABLE", compression_level=0.0)
+    soundfile.write(file, samples, rate, format="MP3", bitrate_mode="VARIABLE", compression_level=loss)
     return Sound(file.getvalue(), "audio/mpeg")
 
 
 def _player(piece: Piece, sound: Sound) -> Player:
-    figure = pictures.spectrogram(piece.samples, piece.sample_rate)
+    figure = pictures.spectrogram(piece.mono, piece.sample_rate)
     png = pictures.png_bytes(figure)
     box = figure.axes[0].get_position()  # known since it was drawn
     return Player(
@@ -170,7 +181,7 @@ def _player(piece: Piece, sound: Sound) -> Player:
         chart=_chart(
             png,
             f"Spectrogram of {piece.title}: {piece.seconds:.3g} s from left to right, pitch from low to high, "
-            f"brighter is louder; its mean level is {_level(piece.samples)}.",
+            f"brighter is louder; its mean level is {_level(piece.mono)}.",
         ),
         time_span=(box.x0, box.x1),
     )
@@ -189,8 +200,8 @@ def _charts(pieces: Sequence[Piece], history: Mapping[str, Sequence[float | None
     charts = {}
     if pieces:
         # By the numbers of the headings: titles in a legend would take the room of the curves.
-        named = {f"{number}": piece.samples for number, piece in enumerate(pieces, 1)}
-        levels = ", ".join(f"{number}. {_level(piece.samples)}" for number, piece in enumerate(pieces, 1))
+        named = {f"{number}": piece.mono for number, piece in enumerate(pieces, 1)}
+        levels = ", ".join(f"{number}. {_level(piece.mono)}" for number, piece in enumerate(pieces, 1))
         picture = pictures.png_bytes(pictures.level_curves(named, pieces[0].sample_rate))
         alt = f"Level over time of every piece, by its number. Mean levels: {levels}."
         charts["Levels"] = _chart(picture, alt, "Each curve is the piece of that number above.")

@@ -69,13 +69,17 @@ class _Steps:
 
 
 class SoxrResampler:
-    """soxr's stream at its highest quality, with silence before and after, so that its own two ends are clean."""
+    """soxr's stream at its highest quality, with silence before and after, so that its own two ends are clean.
 
-    def __init__(self, rate_in: int, rate_out: int) -> None:
+    With `channels`, blocks are [n, channels].
+    """
+
+    def __init__(self, rate_in: int, rate_out: int, channels: int | None = None) -> None:
         self.rate_in = rate_in
         self._steps = _Steps(rate_in, rate_out)
-        self._stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="float32", quality=_QUALITY)
-        self._silence: Samples = np.zeros(self._steps.edge * self._steps.step_in, np.float32)
+        self._stream = soxr.ResampleStream(rate_in, rate_out, channels or 1, dtype="float32", quality=_QUALITY)
+        edge = self._steps.edge * self._steps.step_in
+        self._silence: Samples = np.zeros([edge, channels] if channels else edge, np.float32)
         self._received = 0
         self._returned = -self._steps.edge * self._steps.step_out  # what the silence before becomes is not returned
         self._pass_on(self._silence)

@@ -67,6 +67,10 @@ class Run:
         return self.folder / "recall.npz"
 
     @property
+    def master(self) -> Path:
+        return self.folder / "master.npz"
+
+    @property
     def reviser(self) -> Path:
         """A folder: the reviser, its frames' statistics, and a checkpoint while it is trained."""
         return self.folder / "reviser"

@@ -46,6 +46,7 @@ class Song:
         content_hash: of the files' bytes and the way they were decoded.
         files: what it was decoded from, in order.
         lead_in, fade_out: samples of silence at the start, and of fade at the end, of the untrimmed song.
+        left_out: samples of the untrimmed song before the first of `samples`.
         parts: "training", "validation", "test" -> (start, stop) in `samples`; they cover all of it and do not overlap.
     """
 
@@ -57,6 +58,7 @@ class Song:
     lead_in: int
     fade_out: int
     parts: Mapping[str, tuple[int, int]]
+    left_out: int = 0
 
     def part(self, name: str) -> Samples:
         """The samples of a part, [n] float32, as a view. Raises KeyError for a name that is not in PARTS."""
@@ -121,7 +123,7 @@ def open_song(settings: SongSettings, report: Callable[[str], None] = print) -> 
     name = song_name(settings.path, paths)
     song = Song(
         samples, decoded.sample_rate, name, decoded.content_hash, decoded.files, lead_in, fade_out,
-        split(len(samples), settings.split),
+        split(len(samples), settings.split), lead_in if trimmed else 0,
     )  # fmt: skip
     report(_summary(song, decoded, trimmed))
     if refused:

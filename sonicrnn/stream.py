@@ -7,8 +7,10 @@ Python and the export run these same graphs. What a stream has come to is in its
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from sonicrnn.free_run import FreeRun
@@ -48,6 +50,29 @@ class State(NamedTuple):
     seed: tf.Tensor
     sounded: Sounded
     level: Level | tuple[()]
+
+
+class Made(NamedTuple):
+    """A block of a stream.
+
+    samples: [pieces, samples], finished.
+    units: [pieces, time] int32, of the song, that were drawn meanwhile; empty without a recall. They are `lead` ahead.
+    factors: [pieces, samples], by which the level was changed.
+    """
+
+    samples: tf.Tensor
+    units: tf.Tensor
+    factors: tf.Tensor
+
+
+def as_arrays(made: Made) -> Made:
+    """Out of TensorFlow."""
+    return Made(*(values.numpy() for values in made))
+
+
+def joined(blocks: Sequence[Made], axis: int) -> Made:
+    """Blocks of arrays, one after the other: in time along axis 1, in pieces along axis 0."""
+    return Made(*(np.concatenate(values, axis) for values in zip(*blocks, strict=True)))
 
 
 class Stream(tf.Module):
@@ -107,8 +132,8 @@ class Stream(tf.Module):
         return State(parameters, states, tf.fill([pieces], lead), seed, sounded, level)
 
     @graph
-    def go_on(self, state: State, count: tf.Tensor, temperature: tf.Tensor) -> tuple[tf.Tensor, State]:
-        """The next `count` steps: samples [pieces, count * step], and the state after them.
+    def go_on(self, state: State, count: tf.Tensor, temperature: tf.Tensor) -> tuple[Made, State]:
+        """The next `count` steps, count * step samples, and the state after them.
 
         Args:
             state: of `begin` or the last `go_on`; pieces may stand at different places.
@@ -119,10 +144,20 @@ class Stream(tf.Module):
             state.parameters, state.states, state.drawn, count, temperature, state.seed
         )
         samples, sounded = self.sounding.add(frames, state.sounded)
-        samples, level = self.heard_as(samples), state.level
+        samples, level, factors = self.heard_as(samples), state.level, tf.constant(1.0)
         if self.leveller and isinstance(level, Level):
-            samples, level = self.leveller.add(samples, level)
-        return limited(samples), State(parameters, states, state.drawn + count, state.seed, sounded, level)
+            factors, level = self.leveller.factors(samples, level)
+        made = Made(limited(samples * factors), self._units(frames), self.gain * factors * tf.ones_like(samples))
+        return made, State(parameters, states, state.drawn + count, state.seed, sounded, level)
+
+    @graph
+    def lead(self, state: State) -> tf.Tensor:
+        """The units drawn of which no sample is finished yet: [pieces, lead] int32; empty without a recall."""
+        frames = state.sounded.frames
+        return self._units(frames[:, tf.shape(frames)[1] - self.sounding.lead :])
+
+    def _units(self, frames: tf.Tensor) -> tf.Tensor:
+        return frames if self.run.recall else tf.zeros([tf.shape(frames)[0], 0], tf.int32)
 
     def heard_as(self, samples: tf.Tensor) -> tf.Tensor:
         """With the run's gain, and without the song's constant offset.

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from sonicrnn.levels import Samples
 from sonicrnn.portrait import WINDOW_SECONDS
-from sonicrnn.stream import State, Stream
+from sonicrnn.stream import Made, State, Stream, as_arrays, joined
 
 Unlike = Callable[[Samples], float]
 Rows = npt.NDArray[np.int64]
@@ -32,20 +32,20 @@ class Best(NamedTuple):
 
     pieces: [some], which pieces they are of.
     unlike: [some], the song.
-    samples: [some, samples]
+    made: of them.
     state: after them.
     """
 
     pieces: Rows
     unlike: npt.NDArray[np.float64]
-    samples: Samples
+    made: Made
     state: State
 
 
 def sections(
     graphs: Stream, state: State, temperatures: tf.Tensor, block: int, blocks: int, takes: int, unlike: Unlike
-) -> Iterator[Samples]:
-    """The sections of pieces without end, [pieces, samples] each.
+) -> Iterator[Made]:
+    """The sections of pieces without end.
 
     Args:
         graphs, state: where the pieces stand.
@@ -63,12 +63,12 @@ def sections(
         drawn, each = _rows_of(state, rows)._replace(seed=tf.constant(own, tf.int32)), tf.gather(temperatures, rows)
         made = []
         for _ in range(blocks):
-            samples, drawn = graphs.go_on(drawn, tf.constant(block), each)
-            made.append(samples.numpy())
-        section = np.concatenate(made, 1)
-        found = np.reshape([unlike(one) for one in section], [len(left), takes])
+            new, drawn = graphs.go_on(drawn, tf.constant(block), each)
+            made.append(as_arrays(new))
+        section = joined(made, 1)
+        found = np.reshape([unlike(one) for one in section.samples], [len(left), takes])
         best = np.arange(len(left)) * takes + found.argmin(1)
-        return Best(left, found.min(1), section[best], _rows_of(drawn, best))
+        return Best(left, found.min(1), _made_of(section, best), _rows_of(drawn, best))
 
     while True:
         best = best_of_round(np.arange(len(seeds)), 0)
@@ -77,7 +77,7 @@ def sections(
             if len(left):
                 best = _better(best, best_of_round(left, number))
         state = best.state._replace(seed=seeds)
-        yield best.samples
+        yield best.made
 
 
 def _better(one: Best, other: Best) -> Best:
@@ -85,9 +85,13 @@ def _better(one: Best, other: Best) -> Best:
     pieces, unlike = np.concatenate([one.pieces, other.pieces]), np.concatenate([one.unlike, other.unlike])
     order = np.lexsort([unlike, pieces])
     rows = order[np.unique(pieces[order], return_index=True)[1]]
-    samples = np.concatenate([one.samples, other.samples])[rows]
     states = tf.nest.map_structure(lambda *values: tf.concat(values, 0), one.state, other.state)
-    return Best(pieces[rows], unlike[rows], samples, _rows_of(states, rows))
+    made = _made_of(joined([one.made, other.made], 0), rows)
+    return Best(pieces[rows], unlike[rows], made, _rows_of(states, rows))
+
+
+def _made_of(made: Made, rows: Rows) -> Made:
+    return Made(*(values[rows] for values in made))
 
 
 def _rows_of(state: State, rows: Rows) -> State:

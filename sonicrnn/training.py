@@ -33,6 +33,7 @@ from sonicrnn.files import write_json, written_beside
 from sonicrnn.free_run import FreeRun
 from sonicrnn.gan import DenoisingGan
 from sonicrnn.generator import Calibration, Generator, keep_primes
+from sonicrnn.master import make_master
 from sonicrnn.mirror import mirror_of
 from sonicrnn.models import SongModel
 from sonicrnn.pipeline import Table, check_length, fitting, make_table, training_data, validation_data
@@ -246,9 +247,23 @@ def finish(prepared: Prepared, free_run: FreeRun | None, progress: Progress, rep
     report(f"{_best(prepared, progress)}; looking for the temperature and the level")
     if free_run.recall:
         free_run.recall.save(run.recall)
+        if prepared.settings.frames.master:
+            _keep_master(prepared, report)
     calibrate(free_run, prepared.song, prepared.settings).save(run.calibration)
     progress.finished = True
     save_checkpoint(run.checkpoint, model, progress)
+
+
+def _keep_master(prepared: Prepared, report: Report) -> None:
+    try:
+        master = make_master(prepared.song, prepared.encoding)
+    except UserError as error:
+        report(f"pieces will be mono, at {prepared.encoding.sample_rate} Hz: {error}")
+        return
+    if master is not None:
+        master.save(prepared.run.master)
+        channels = "stereo" if master.channels == 2 else "mono"
+        report(f"pieces are played from the recording itself: {channels}, {master.sample_rate} Hz")
 
 
 def steps_per_epoch(prepared: Prepared) -> int:

@@ -34,7 +34,7 @@ class PlaybackGenerator:
         self.encoding = SimpleNamespace(sample_rate=RATE, step=256)
         self.temperature = 0.8
         self.asked: list[tuple[float, float, tuple[int, ...], int | None]] = []
-        self.song = Song(samples, RATE, "tune", "0", [], 800, 0, split(len(samples), (0.8, 0.1, 0.1)))
+        self.song = Song(samples, RATE, "tune", "0", [], 800, 0, split(len(samples), (0.8, 0.1, 0.1)), 800)
 
     def primes(self, part: str, seeds: Sequence[int]) -> Samples:
         assert part == "validation"
@@ -114,7 +114,7 @@ def test_long_pieces_have_their_form_drawn(
     evaluate.main([str(folder), "--seconds", "5"])
     assert "form over the minutes" not in capsys.readouterr().out
     long = np.concatenate([longer_song, longer_song])
-    generator.song = Song(long, RATE, "tune", "0", [], 800, 0, split(len(long), (0.7, 0.15, 0.15)))
+    generator.song = Song(long, RATE, "tune", "0", [], 800, 0, split(len(long), (0.7, 0.15, 0.15)), 800)
     evaluate.main([str(folder), "--seconds", "125", "--count", "1"])
     printed = capsys.readouterr().out
     assert f"form over the minutes: {folder / 'form.png'}" in printed

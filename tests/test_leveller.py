@@ -30,8 +30,9 @@ def levelled(samples: Samples, cuts: Sequence[int] = ()) -> Samples:
     leveller = Leveller(-20, RATE)
     state, made = leveller.begin(tf.constant(len(samples))), []
     for first, last in itertools.pairwise([0, *cuts, samples.shape[1]]):
-        block, state = leveller.add(tf.constant(samples[:, first:last]), state)
-        made.append(block.numpy())
+        block = samples[:, first:last]
+        factors, state = leveller.factors(tf.constant(block), state)
+        made.append(block * factors.numpy())
     return np.concatenate(made, 1)
 
 
@@ -69,10 +70,11 @@ def test_blocks_change_nothing_and_pieces_do_not_hear_each_other() -> None:
 def test_pieces_at_different_places_are_levelled_side_by_side() -> None:
     """As streams that began at different times are, in one batch."""
     leveller, samples = Leveller(-20, RATE), np.concatenate([noise(3, -30), noise(3, -8)])
-    alone = [leveller.add(tf.constant(samples[:1, :1234]), leveller.begin(1)), (None, leveller.begin(1))]
+    alone = [leveller.factors(tf.constant(samples[:1, :1234]), leveller.begin(1)), (None, leveller.begin(1))]
     joined = Level(*(tf.concat(values, 0) for values in zip(*(state for _, state in alone), strict=True)))
-    together, _ = leveller.add(tf.constant(np.stack([samples[0, 1234:9234], samples[1, :8000]])), joined)
-    expected = levelled(samples)
+    block = np.stack([samples[0, 1234:9234], samples[1, :8000]])
+    factors, _ = leveller.factors(tf.constant(block), joined)
+    together, expected = block * factors.numpy(), levelled(samples)
     np.testing.assert_allclose(together[0], expected[0, 1234:9234], rtol=1e-5)
     np.testing.assert_allclose(together[1], expected[1, :8000], rtol=1e-5)
 
