@@ -149,6 +149,7 @@ def test_whatever_is_sent_is_answered_in_time_and_the_next_request_is_served(att
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(1800)
 def test_ten_thousand_requests_leave_the_memory_as_it_was(attacked: Attacked) -> None:
     attack(attacked, range(2_000), "warm")

@@ -14,6 +14,7 @@ from tests.served import export_small
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_nothing_is_lost_or_mixed_up_under_load(tmp_path: Path, small_song: npt.NDArray[np.float32]) -> None:
     tally = drive(export_small(tmp_path / "my", small_song), clients=10, minutes=0.7, after=5)
     assert wrongs(tally) == []

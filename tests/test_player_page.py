@@ -207,6 +207,7 @@ def test_where_the_server_is_too_slow_the_gap_is_counted_and_told_and_it_goes_on
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_it_plays_for_a_minute_without_a_gap_beside_other_listeners(server: Server, watched_page: WatchedPage) -> None:
     page = watched_page.page
     opened(page, server)

@@ -16,8 +16,7 @@ from benchmarks.recurrent import Row, keras_step
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
-@pytest.mark.parametrize("carried", [False, True])
+@pytest.mark.parametrize(("kind", "carried"), [("gru", True), ("lstm", False)])
 def test_a_step_of_ours_learns_what_a_step_of_keras_learns(kind: str, carried: bool) -> None:
     losses = []
     for ours in (True, False):

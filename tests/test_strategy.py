@@ -45,6 +45,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused_with_one_that_can(monkeypa
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_devices_train_as_one() -> None:
     done = subprocess.run([sys.executable, "-m", "tests.two_devices"], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -159,6 +160,7 @@ def alone(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_processes_train_as_one(alone: tuple[str, Path], team_of: Callable[..., Team]) -> None:
     order, folder = alone
     team = team_of(order)
@@ -174,6 +176,7 @@ def test_two_processes_train_as_one(alone: tuple[str, Path], team_of: Callable[.
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("alone", ["streams"], indirect=True)
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_that_is_started_again_takes_up_the_training(
@@ -195,6 +198,7 @@ def test_a_killed_process_that_is_started_again_takes_up_the_training(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_what_does_not_go_together_is_said_and_ends_all(team_of: Callable[..., Team]) -> None:
     team = team_of()
     team.start(0)
