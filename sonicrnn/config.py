@@ -69,7 +69,7 @@ class FrameSettings(Section):
     )
     stack: int = Field(1, ge=1, le=64, description="stft: spectra a step; above 1 a frame is twice as many, lapped")
     recall: bool = Field(False, description="stft: hear each draw through the nearest frame that the song had")
-    master: bool = Field(False, description="recall: pieces are heard in the recording's own channels, at its own rate")
+    master: bool = Field(False, description="recall: pieces have the recording's own channels and rate")
     phase_steps: int = Field(64, ge=0, le=1000, description="stft: Griffin-Lim steps of the inverse")
 
     @property
@@ -103,8 +103,6 @@ class FrameSettings(Section):
             raise ValueError(f"hop {hop} must be at most half of frame_length {length} for stft frames")
         if self.kind != "stft" and (self.parts or self.components or self.stack > 1):
             raise ValueError("parts, components and stack are for stft frames alone")
-        if self.master and not self.recall:
-            raise ValueError("master: true plays a recall once more: it goes with recall: true")
         if self.recall and (self.kind != "stft" or self.stack > 1):
             raise ValueError("recall is for stft frames that are not stacked")
         figures = (self.parts or length // 2 + 1) * self.stack * (2 if self.stack > 1 else 1)

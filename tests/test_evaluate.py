@@ -41,8 +41,15 @@ class PlaybackGenerator:
         return np.zeros((len(seeds), RATE), np.float32)
 
     def generate(
-        self, primes: Samples, seconds: float, temperature: float, seeds: Sequence[int], takes: int | None
+        self,
+        primes: Samples,
+        seconds: float,
+        temperature: float,
+        seeds: Sequence[int],
+        takes: int | None,
+        revise: int | None,
     ) -> Samples:
+        assert revise is None
         assert len(primes) == len(seeds)
         self.asked.append((seconds, temperature, tuple(seeds), takes))
         length = round(seconds * RATE)

@@ -13,7 +13,7 @@ import soundfile
 import tensorflow as tf
 
 from sonicrnn import generate
-from sonicrnn.config import Settings, SongSettings
+from sonicrnn.config import SongSettings
 from sonicrnn.errors import UserError
 from sonicrnn.generator import RunGenerator, load_generator
 from sonicrnn.master import Master, make_master, rendered, through
@@ -151,11 +151,6 @@ def test_a_spoiled_file_is_told(folder: Path, tmp_path: Path) -> None:
     spoiled.write_bytes((folder / "song-48000.npz").read_bytes()[:2000])
     with pytest.raises(UserError, match=r"master\.npz cannot be read"):
         Master.load(spoiled)
-
-
-def test_it_goes_with_a_recall() -> None:
-    with pytest.raises(ValueError, match="goes with recall"):
-        Settings.model_validate({"frames": {"kind": "stft", "master": True}})
 
 
 def test_generate_writes_the_recordings_sound_or_mono(folder: Path, tmp_path: Path) -> None:
