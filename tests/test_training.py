@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sonicrnn.files import written_beside
 from tests.small_runs import TINY
 
 
@@ -39,19 +42,34 @@ def progress(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def song_file(tmp_path_factory: pytest.TempPathFactory, longer_song: np.ndarray) -> Path:
-    file = tmp_path_factory.mktemp("song") / "tune.wav"
-    soundfile.write(file, longer_song, 16_000, subtype="PCM_16")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes that test at once."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="module")
+def song_file(shared: Path, longer_song: np.ndarray) -> Path:
+    file = shared / "tune.wav"
+    with written_beside(file) as beside:
+        soundfile.write(beside, longer_song, 16_000, subtype="PCM_16", format="WAV")
     return file
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, song_file: Path) -> tuple[Path, str]:
-    """The folder of a run that went through without a stop, and what it printed."""
-    folder = tmp_path_factory.mktemp("runs")
-    done = run_fit(song_file, folder, "generate.temperature=auto")
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+def finished(tmp_path_factory: pytest.TempPathFactory, shared: Path, song_file: Path) -> tuple[Path, str]:
+    """The folder of a run that went through without a stop, and what it printed: trained once, a copy for each."""
+    first = shared / "finished"
+    first.mkdir(exist_ok=True)
+    with (first / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (first / "printed.txt").exists():
+            done = run_fit(song_file, first / "runs", "generate.temperature=auto")
+            assert done.returncode == 0, done.stderr
+            (first / "printed.txt").write_text(done.stdout)
+    folder = tmp_path_factory.mktemp("copy") / "runs"
+    shutil.copytree(first / "runs", folder)
+    return folder, (first / "printed.txt").read_text()
 
 
 def test_a_finished_run_holds_all_that_the_readme_names(finished: tuple[Path, str]) -> None:
@@ -107,12 +125,13 @@ def test_another_song_in_the_same_folder_is_refused(
 
 
 def test_generate_makes_just_what_was_asked(finished: tuple[Path, str], song_file: Path, tmp_path: Path) -> None:
-    call = [sys.executable, "-m", "sonicrnn.generate", str(finished[0] / "tiny"), "--seconds", "2.5", "--seed", "7"]
+    run = shutil.copytree(finished[0] / "tiny", tmp_path / "run")
+    call = [sys.executable, "-m", "sonicrnn.generate", str(run), "--seconds", "2.5", "--seed", "7"]
     first = subprocess.run([*call, "--count", "2", "--out", str(tmp_path / "a")], capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
-    song_file.rename(song_file.with_suffix(".away"))  # the run folder is all that it needs
+    for file in (run / "config.yaml", run / "song.json"):  # the run folder is all that it needs
+        file.write_text(file.read_text().replace(song_file.name, "gone.wav"))
     second = subprocess.run([*call, "--out", str(tmp_path / "b")], capture_output=True, text=True)
-    song_file.with_suffix(".away").rename(song_file)
     assert second.returncode == 0, second.stderr
     pieces = sorted((tmp_path / "a").iterdir())
     assert [soundfile.info(piece).frames for piece in pieces] == [40_000, 40_000]
