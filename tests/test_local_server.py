@@ -323,6 +323,7 @@ def test_overload_is_refused_at_once_and_a_deadline_is_kept(server: Server) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_new_versions_are_taken_up_and_old_ones_let_go_while_requests_come(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "my"
     shutil.copytree(exported / "export" / "1", folder / "export" / "1")
@@ -353,6 +354,7 @@ def test_new_versions_are_taken_up_and_old_ones_let_go_while_requests_come(expor
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_token_is_asked_for_and_what_is_under_way_is_answered_before_the_end(exported: Path) -> None:
     server = Server(exported, token="secret")
     status, answer = server.predict({"instances": [ROW]})

@@ -393,6 +393,7 @@ def test_a_stream_of_which_nothing_is_asked_for_too_long_is_told_so(server: Serv
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_streams_end_with_their_version_and_with_the_server(exported: Path, tmp_path: Path) -> None:
     """And where no token is asked for, pages of elsewhere are let in nowhere."""
     folder = tmp_path / "my"

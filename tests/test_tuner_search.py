@@ -248,6 +248,7 @@ def accounted_for(folder: Path, count: int) -> list[Result]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_a_worker_and_the_chief_are_killed_and_no_trial_is_lost(tmp_path: Path, song_file: Path) -> None:
     folder, log = tmp_path / "killed", tmp_path / "log.txt"
@@ -271,6 +272,7 @@ def test_a_worker_and_the_chief_are_killed_and_no_trial_is_lost(tmp_path: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_a_killed_search_leaves_no_process_behind_and_resumes(tmp_path: Path, song_file: Path) -> None:
     folder, log = tmp_path / "resumed", tmp_path / "log.txt"
@@ -289,6 +291,7 @@ def test_a_killed_search_leaves_no_process_behind_and_resumes(tmp_path: Path, so
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_a_machine_is_lost_and_another_joins_late(tmp_path: Path, song_file: Path) -> None:
     """Chief and workers as on machines of their own: no folder in common, one never comes back."""
@@ -317,6 +320,7 @@ def test_a_machine_is_lost_and_another_joins_late(tmp_path: Path, song_file: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_a_trial_that_takes_too_much_memory_fails_and_the_next_begins(tmp_path: Path, song_file: Path) -> None:
     folder, log = tmp_path / "memory", tmp_path / "log.txt"
