@@ -25,8 +25,8 @@ from sonicrnn.report_page import Chart, Pair, Player, number_text, page
 Floats = npt.NDArray[np.floating[Any]]
 Value = float | int | str | None
 
-# Base64 characters of sound that keep the page under 8 MB with its pictures: four to five minutes of FLAC at 16 kHz.
-SOUND_BUDGET = 6_500_000
+# Base64 characters of sound that keep the page under 8 MB with its pictures: some four minutes of FLAC at 16 kHz.
+SOUND_BUDGET = 5_500_000
 MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 MP3_LOSSES = (0.0, 0.2, 0.4)  # the last of two channels at 48 kHz is some 160 kbit/s
 
