@@ -54,8 +54,9 @@ def _write_piece(
     temperature = generator.temperature if options.temperature is None else options.temperature
     folder = Path(options.out) if options.out else generator.run.audio
     name = f"{'continued' if options.continue_ else 'piece'}-seed{seed}-t{temperature:.2f}.{options.format}"
-    if generator.master and not options.mono and not options.revise:
-        rate, channels = generator.master.sample_rate, generator.master.channels
+    master = None if options.mono else generator.plays(options.revise)
+    if master:
+        rate, channels = master.sample_rate, master.channels
         blocks = generator.stream_master(prime, seconds, temperature, seed, takes=options.takes)
     else:
         rate, channels = generator.encoding.sample_rate, 1

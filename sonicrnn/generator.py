@@ -55,8 +55,7 @@ def load_generator(folder: str | Path) -> RunGenerator:
         calibration = replace(calibration, temperature=settings.generate.temperature)
     recall = Recall.load(run.recall) if settings.frames.recall else None
     free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral(), recall)
-    revised = settings.reviser.passes and run.has_reviser  # what a reviser makes are no frames of the recording
-    master = Master.load(run.master) if run.master.is_file() and not revised else None
+    master = Master.load(run.master) if run.master.is_file() else None
     return RunGenerator(free_run, calibration, master, run=run, settings=settings)
 
 
@@ -220,19 +219,28 @@ class Generator:
             yield made.samples[:, :left]
             left -= made.samples.shape[1]
 
+    def plays(self, revise: int | None = None) -> Master | None:
+        """The master that pieces are played from; None where they are revised, and so no longer frames of the song.
+
+        Args:
+            revise: passes of the reviser; None takes the run's own.
+        """
+        return None if (self.passes if revise is None else revise) else self.master
+
     def piece(self, prime: np.ndarray, seconds: float, temperature: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """One piece that `generate` makes, [samples], and the same as the recording sounds, as of `stream_master`.
 
         Without a master the second is the first.
         """
-        if not self.master:
+        master = self.plays()
+        if not master:
             mono = self.generate(prime[None], seconds, temperature, [seed])[0]
             return mono, mono
         lead, blocks = self._begin(prime[None], seconds, temperature, [seed], None)
         kept = list(blocks)
         mono = joined(kept, 1).samples[0, : round(seconds * self.encoding.sample_rate)]
-        wanted = round(seconds * self.master.sample_rate)
-        return mono, np.concatenate(list(rendered(self.master, lead[0], kept)))[:wanted]
+        wanted = round(seconds * master.sample_rate)
+        return mono, np.concatenate(list(rendered(master, lead[0], kept)))[:wanted]
 
     def stream_master(
         self,

@@ -125,15 +125,16 @@ def _beside(generator: RunGenerator, piece: Samples, found: Mapping[str, float],
 
 
 def _heard_rate(generator: RunGenerator) -> int:
-    return generator.master.sample_rate if generator.master else generator.encoding.sample_rate
+    master = generator.plays()
+    return master.sample_rate if master else generator.encoding.sample_rate
 
 
 def _as_recorded(generator: RunGenerator, start: int, stop: int) -> Samples:
     """Some samples of the song, as its pieces are heard: in mono, or with the recording's channels at its rate."""
     song = generator.song
-    if generator.master is None:
+    if generator.plays() is None:
         return song.samples[start:stop]
-    return read_original(song, start, min(stop, len(song.samples)), generator.master.sample_rate)
+    return read_original(song, start, min(stop, len(song.samples)), _heard_rate(generator))
 
 
 def _pieces(generator: RunGenerator, piece: np.ndarray) -> list[Piece]:
@@ -149,7 +150,7 @@ def _pieces(generator: RunGenerator, piece: np.ndarray) -> list[Piece]:
         ),
         Piece(
             "Through the frames and back",
-            generator.reconstruct_master(test) if generator.master else generator.reconstruct(test),
+            generator.reconstruct_master(test) if generator.plays() else generator.reconstruct(test),
             rate,
             "The same seconds, taken apart into the model's frames and put together again: the best this kind can do.",
         ),

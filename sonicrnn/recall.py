@@ -179,10 +179,6 @@ class Recall(tf.Module):
         unit = self.units.nearest(tf.reshape(heard, [-1, self.dimension]))
         return tf.reshape(unit, tf.shape(heard)[:2])
 
-    def sound(self, heard: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
-        """Frames [pieces, time, dimension] -> [pieces, samples] of the nearest units, see `Passages.sound`."""
-        return self.passages.sound(self.told(heard), known)
-
     def save(self, file: Path) -> None:
         """Write what `load` reads."""
         kept = {name: getattr(self.passages, name).numpy() for name in ARRAYS}

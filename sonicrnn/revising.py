@@ -37,10 +37,8 @@ Samples = npt.NDArray[np.float32]
 MODEL, USUAL = "reviser.keras", "usual.npz"  # in its folder, beside the files of the encoding
 TURNS = 16  # in which the noise of a pass is taken away
 WINDOW_SECONDS, WINDOWS_AT_ONCE = 4.0, 64  # that the network looks at as one; in one batch
-BLOCK_SECONDS, HELD_SECONDS = (
-    20.0,
-    1.0,
-)  # whose phases are found at once, and how much of the last block they go on from
+BLOCK_SECONDS = 20.0  # whose phases are found at once
+HELD_SECONDS = 1.0  # of the last block, that they go on from
 CONTEXT_SECONDS = 8.0  # on either side of a gap, that it is filled by
 FADE_SECONDS = 0.005
 MOST_GAIN = 30.0  # by which a recording is brought to the song's level before a gap in it is filled

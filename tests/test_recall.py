@@ -57,6 +57,11 @@ def recall_of(
     return Recall(places, motion(places.points, STEP_SECONDS), passages, place, beat)
 
 
+def sound_of(made: Recall, frames: Samples, known: Samples | None = None) -> tf.Tensor:
+    """Frames [pieces, time, dimension], as they are heard: [pieces, samples]."""
+    return made.passages.sound(made.told(tf.constant(frames)), None if known is None else tf.constant(known))
+
+
 def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
     """The units chosen for draws [time, dimension] of one piece."""
     state, chosen, choose = made.begin(tf.constant(1)), [], tf.function(made.choose)
@@ -239,7 +244,7 @@ def generator(encoding: Encoding, made: Recall) -> Generator:
 
 def test_in_the_songs_order_its_own_samples_are_heard(music: Samples, encoding: Encoding, made: Recall) -> None:
     assert made.count == encoding.frame_count(len(music))
-    heard = made.sound(tf.constant(made.units.points[None, 5:90]))[0]
+    heard = sound_of(made, made.units.points[None, 5:90])[0]
     expected = music[5 * 128 : 5 * 128 + len(heard)]
     np.testing.assert_allclose(heard[100:-100], expected[100:-100], atol=0.01)
 
@@ -251,7 +256,7 @@ def test_one_passage_is_faded_into_the_other(units: Samples) -> None:
     places = Places(units[:398], np.zeros(398))
     made = recall_of(places, rows, first, 0.01, 4 * HOP, round(HOP / STEP_SECONDS))
     order = np.concatenate([np.arange(100, 120), np.arange(300, 320)])
-    heard = np.tile(wave, 43) * made.sound(tf.constant(units[order])[None])[0].numpy()
+    heard = np.tile(wave, 43) * sound_of(made, units[order][None])[0].numpy()
     reach = made.passages.reach * HOP
     np.testing.assert_allclose(heard[HOP : 20 * HOP - reach], 1.0, atol=1e-4)
     np.testing.assert_allclose(heard[23 * HOP + reach : -HOP], 3.0, atol=1e-4)
@@ -267,7 +272,7 @@ def test_where_passages_that_do_not_fit_meet_the_power_is_kept(units: Samples) -
     places = Places(units, np.zeros(400))
     made = recall_of(places, rows, np.arange(400), 1e-4, 256, round(64 / STEP_SECONDS))
     order = (np.arange(300) % 15 + 37 * (np.arange(300) // 15) % 380).astype(int)
-    heard = made.sound(tf.constant(units[order])[None])[0].numpy()[: 300 * 64].reshape(20, 15, 64)[1:-1]
+    heard = sound_of(made, units[order][None])[0].numpy()[: 300 * 64].reshape(20, 15, 64)[1:-1]
     power = np.square(heard).mean((0, 2)) / 0.3**2  # from one meeting to the next
     assert power.min() > 0.8
     assert power.max() < 1.2
@@ -276,9 +281,9 @@ def test_where_passages_that_do_not_fit_meet_the_power_is_kept(units: Samples) -
 def test_known_audio_takes_the_place_of_the_first_frames(music: Samples, made: Recall) -> None:
     """All of it is heard as it is, but for its end, which the frames after it fade in from."""
     known = music[None, 40_000 : 40_000 + 512 + 10 * 128]
-    heard = made.sound(tf.constant(made.units.points[None, 5:90]), tf.constant(known))[0]
+    heard = sound_of(made, made.units.points[None, 5:90], known)[0]
     np.testing.assert_allclose(heard[100 : known.shape[1] - 512], known[0, 100:-512], atol=1e-4)
-    alone = made.sound(tf.constant(made.units.points[None, 5:90]))[0]
+    alone = sound_of(made, made.units.points[None, 5:90])[0]
     np.testing.assert_allclose(heard[known.shape[1] :], alone[known.shape[1] :], atol=1e-4)
 
 
@@ -289,7 +294,7 @@ def test_an_offset_that_comes_and_goes_with_the_passages_is_taken_off(units: Sam
     rows = (sound + np.repeat([-4000, 6000], [200, 201])[:, None]).astype(np.int16)
     made = recall_of(Places(units, np.zeros(400)), rows, np.arange(400), 1e-4, HOP, 320)
     order = np.concatenate([np.arange(start, start + 50) for start in (10, 220, 70, 280, 130, 340)])
-    heard = made.sound(tf.constant(units[order])[None])[0].numpy()
+    heard = sound_of(made, units[order][None])[0].numpy()
     assert abs(heard[100 * HOP :].mean()) < 0.01
     assert (1e-4 * rows[order]).mean() > 0.09
     np.testing.assert_allclose(heard[-3 * HOP :], 1e-4 * rows[387:390].ravel() - 0.6, atol=0.01)
@@ -310,7 +315,7 @@ def test_a_long_part_is_kept_by_passages_from_its_begin_to_its_end(
     passages = made.passages.cuts()
     assert len(passages) == len(starts)
     np.testing.assert_allclose(passages[0][: 90 * 128], music[: 90 * 128], atol=1e-4)
-    heard = made.sound(tf.constant(rows[None, -100:]))[0]
+    heard = sound_of(made, rows[None, -100:])[0]
     expected = music[(len(rows) - 100) * 128 :][: len(heard)]
     np.testing.assert_allclose(heard[100:-2000], expected[100:-2000], atol=0.01)
 
