@@ -21,13 +21,14 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.seeds_table import write_table
+from benchmarks.trained import history_of
 from sonicrnn.config import Settings, load_settings, parse_settings
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.files import write_json
@@ -154,7 +155,7 @@ def _make_row(file: Path, options: argparse.Namespace) -> None:
     settings = _settings(file, options)
     run = _train(settings)
     generator = load_generator(run.folder)
-    history = list(_history(run))
+    history = history_of(run)
     row = {
         "settings": settings.model_dump(mode="json"),
         "song": {"name": generator.song.name, "seconds": len(generator.song.samples) / generator.song.sample_rate},
@@ -218,14 +219,6 @@ def _train(settings: Settings) -> Run:
         if settings.reviser.wanted:
             practise(run, settings, song, prepared.encoding.normaliser, print)
     return run
-
-
-def _history(run: Run) -> Iterator[dict[str, float]]:
-    import csv
-
-    with run.history.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            yield {name: float(value) for name, value in row.items()}
 
 
 # Scores ---------------------------------------------------------------------------------------------------------------

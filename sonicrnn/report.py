@@ -80,6 +80,7 @@ def write_report(
     verdicts: Mapping[str, Sequence[tuple[bool, str]]] | None = None,
     commands: Mapping[str, str] | None = None,
     nearest: Sequence[Beside] = (),
+    settings_title: str = "All settings of this run",
 ) -> None:
     """Write the page, whole or not at all. It holds all that it shows and opens from the disk.
 
@@ -89,7 +90,7 @@ def write_report(
         pieces: the players, in order; all at one rate, so that one picture can show their levels.
         scores: a row for each figure: its name, then a value for each column's name. None leaves the table out.
         history: as `pictures.learning_curves` takes it. None leaves the curves out.
-        settings_yaml: the settings of the run.
+        settings_yaml: the settings of the run, under `settings_title`.
         verdicts: by piece, what the scores say in words, and whether each is good news.
         commands: what each command does, and the command; None writes those that make more of the run's folder.
         nearest: passages to compare, in order.
@@ -112,7 +113,7 @@ def write_report(
             scores=scores,
             verdicts=verdicts or {},
             commands=commands if commands is not None else _commands(Path(path).parent),
-            settings=settings_yaml,
+            settings={settings_title: settings_yaml},
             note=_note(sounds),
             pairs=_pairs(nearest, of_passages),
         ),

@@ -47,7 +47,7 @@ def page(
     scores: Mapping[str, Mapping[str, float | int | str | None]] | None,
     verdicts: Mapping[str, Sequence[tuple[bool, str]]],
     commands: Mapping[str, str],
-    settings: str,
+    settings: Mapping[str, str],
     note: str = "",
     pairs: Sequence[Pair] = (),
 ) -> str:
@@ -58,7 +58,7 @@ def page(
         "Scores": _verdicts(verdicts) + (_scores(scores) if scores else ""),
         "Is it new?": _pairs(pairs),
         "Make more": _commands(commands),
-        "Settings": f"<details><summary>All settings of this run</summary>{_code(settings)}</details>",
+        "Settings": _settings(settings),
     }
     body = "\n".join(
         f'<section aria-labelledby="s{number}">\n<h2 id="s{number}">{escape(heading)}</h2>\n{content}\n</section>'
@@ -163,6 +163,13 @@ def _scores(scores: Mapping[str, Mapping[str, float | int | str | None]]) -> str
 
 def _commands(commands: Mapping[str, str]) -> str:
     return "\n".join(f"<h3>{escape(what)}</h3>\n{_code(command)}" for what, command in commands.items())
+
+
+def _settings(settings: Mapping[str, str]) -> str:
+    """What opens on a click, by its title."""
+    return "\n".join(
+        f"<details><summary>{escape(title)}</summary>{_code(text)}</details>" for title, text in settings.items()
+    )
 
 
 def _code(text: str) -> str:

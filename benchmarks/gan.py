@@ -1,0 +1,112 @@
+"""The denoising GAN beside squared error and a mixture over the same trunk, each trained on your song as long.
+
+    python -m benchmarks.gan my.ogg --minutes 5
+
+writes the table of configs/seeds/README.md and configs/seeds/gan.png, the spectrograms of the models' pieces, and the
+page that `python -m sonicrnn.compare` makes of them. Each is made on one core, see `trained.py`, the GAN with three
+seeds. A stopped command goes on where it was; a model is kept until its settings are others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.trained import Row, folder_of, make, put, settings_of, stack
+from sonicrnn.errors import run_command
+from sonicrnn.listing import find_files
+
+CONFIGS = Path("configs/heads")
+MADE = {"mse": (1,), "mixture": (1,), "gan": (1, 2, 3)}  # the seeds of each head
+PAGE, PICTURE = Path("configs/seeds/README.md"), Path("configs/seeds/gan.png")
+MARKS = "<!-- The table is written by `python -m benchmarks.gan`. -->", "<!-- End of the table of the GAN. -->"
+# Figures of `evaluate`: how they are called here, and with how many decimals.
+FIGURES = {
+    "score": ("score", 0), "network_sound": ("network: sound", 3), "network_movement": ("network: movement", 3),
+    "frechet": ("Fréchet", 2), "log_mel_sound": ("log-mel: sound", 3), "log_mel_movement": ("log-mel: movement", 3),
+    "told": ("told, %", 0), "spectrum": ("mean spectrum, dB", 2), "frames": ("all frames, dB", 2),
+    "patches": ("half seconds", 2), "movement": ("movement, dB", 2), "modulation": ("modulation, dB", 1),
+    "level": ("level, dB", 1), "trend": ("trend, dB/min", 1), "flatness": ("flatness, ×", 2),
+    "onsets": ("note starts, ×", 2), "speed": ("pace, ×", 2), "beat": ("beat, ×", 2), "copied": ("copied, s", 0),
+}  # fmt: skip
+# Of these less is better, down to nothing; of all others, what real audio has is best.
+DISTANCES = {"network_sound", "network_movement", "frechet", "log_mel_sound", "log_mel_movement"}
+DISTANCES |= {"spectrum", "frames", "patches", "movement", "modulation", "copied"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the models that are missing, the table, the picture and the page."""
+    options = _parser().parse_args(arguments)
+    find_files(options.song)
+    models = {
+        f"{head}-{seed}": settings_of(
+            CONFIGS / f"{head}.yaml", options.song, options.minutes, options.runs, f"{head}-{seed}", seed
+        )
+        for head, seeds in MADE.items()
+        for seed in seeds
+    }
+    rows = {name: make(settings) for name, settings in models.items()}
+    put(PAGE, MARKS, table(rows))
+    stack(list(models.values()), PICTURE)
+    print(f"table: {PAGE}", flush=True)
+    from sonicrnn import compare
+
+    compare.main([str(folder_of(settings)) for settings in models.values()])
+
+
+def table(rows: Mapping[str, Row]) -> str:
+    """A line for each figure, the mean of two pieces; in bold where it is nearer to the song's than squared error's."""
+    first = next(iter(rows.values()))
+    lines = ["| | " + " | ".join([*rows, "held-out"]) + " |", "| --- |" + " ---: |" * (len(rows) + 1)]
+    for key, (title, decimals) in FIGURES.items():
+        if key in first["held_out"]:
+            values = {name: _mean(row["figures"][key]) for name, row in rows.items()}
+            real = _known(first["held_out"][key])
+            cells = [
+                f"**{_text(value, decimals)}**"
+                if name != "mse-1" and off(key, value, real) < off(key, values["mse-1"], real)
+                else _text(value, decimals)
+                for name, value in values.items()
+            ]
+            lines.append(f"| {title} | {' | '.join([*cells, _text(real, decimals)])} |")
+    lines.append("| draws apart, × | " + " | ".join(f"{row['apart']:.2f}" for row in rows.values()) + " | 1 |")
+    lines.append("| epochs collapsed | " + " | ".join(f"{row['collapsed']}" for row in rows.values()) + " | |")
+    lines.append("| steps | " + " | ".join(f"{row['steps']:,.0f}" for row in rows.values()) + " | |")
+    lines.append("| temperature | " + " | ".join(f"{row['temperature']:.2f}" for row in rows.values()) + " | |")
+    return "\n".join(lines)
+
+
+def off(key: str, value: float, real: float) -> float:
+    """How far a figure is from where it is best; infinity for one that says nothing."""
+    if math.isnan(value):
+        return math.inf
+    best = 0.0 if key in DISTANCES else 100.0 if key == "score" else 50.0 if key == "told" else real
+    return abs(value - best)
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known else math.nan
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _text(value: float, decimals: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gan", description="See the module's head.")
+    parser.add_argument("song", help="a recording of two minutes or more")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of training for each model (default: 5)")
+    parser.add_argument("--runs", default="runs/gan", help="folder of the models' runs (default: runs/gan)")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)
