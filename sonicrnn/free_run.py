@@ -13,7 +13,7 @@ from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.graphs import graph
 from sonicrnn.heads import uniform_of
 from sonicrnn.models import SongModel
-from sonicrnn.recall import Recall
+from sonicrnn.recall import RANDOM, Recall
 
 # A figure of a drawn frame lies at most this many standard deviations out: one wild draw could otherwise throw the free
 # run where no training frame ever was.
@@ -66,7 +66,7 @@ class FreeRun(tf.Module):
             frame = tf.clip_by_value(frame, -DRAW_LIMIT, self.ceiling)
             states, recalled = states
             if self.recall:
-                frame, recalled = self.recall.choose(frame, recalled, uniform_of(noise[index, :, -1]))
+                frame, recalled = self.recall.choose(frame, recalled, uniform_of(noise[index, :, -RANDOM:]))
             parameters, states = self.model.advance(frame, states)
             drawn = drawn.write(index, recalled.last if self.recall else frame)
             return index + 1, parameters, (states, recalled), drawn
@@ -83,7 +83,7 @@ class FreeRun(tf.Module):
 
     def _noise(self, first_step, count, seeds):
         """Standard normal noise [count, pieces, noise_size]: that of a step is the same wherever a block begins."""
-        size = self.model.head.noise_size + (1 if self.recall else 0)
+        size = self.model.head.noise_size + (RANDOM if self.recall else 0)
         blocks = (count + 2 * NOISE_BLOCK - 2) // NOISE_BLOCK  # that so many steps may reach into
 
         def of_piece(piece):

@@ -10,7 +10,8 @@ that is, five things say:
 - time: what the song did before it is like what was heard in the last seconds, so that beats stay in step (as in the
   dynamics of Schödl et al., "Video Textures", 2000),
 - meter: where the song keeps one beat throughout, it goes on in step (`meter.py`),
-- balance: what was heard too much of lately is made up for, so that the piece does not stay in a corner of the song,
+- form: the piece follows the song's course, the mean of its last seconds, from somewhere in the song to somewhere
+  else; what was heard too much or too little of, beside that, is made up for,
 - novelty: the song's own order is followed for moments only, is not gone back to at once, and passages that were heard
   lately stand back, so that neither the song nor the piece itself is repeated.
 
@@ -43,8 +44,9 @@ TIME_SECONDS = 2.0  # of what was heard last, that count most
 KEEPS_METER = 1.0  # a frame from another place of the beat seems farther by this share of the nearest one's distance
 METER_SECONDS = 0.08  # from which it is another place
 
-BALANCES = 3.0  # share of what the mean of what was heard lies off the song's, that the next draw makes up for
-BALANCE_SECONDS = 10.0  # over which that mean is taken
+BALANCES = 6.0  # share of what the mean of what was heard lies off the song's course, that the next draw makes up for
+BALANCE_SECONDS = 5.0  # over which that mean is taken
+FORM_SECONDS = 80.0  # for so long on average the song's course is followed, before it is taken up elsewhere
 
 FOLLOW_SECONDS = (0.2, 0.7)  # the song's own order is followed for no longer than a time drawn from this range
 LIKES_NEXT = 0.5  # the song's next frame seems nearer by this share of the nearest frame's distance
@@ -55,6 +57,7 @@ AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of
 HEARD_SECONDS = 4.0  # how far around a frame its passage counts as heard with it
 FORGET_SECONDS = 60.0  # after which it is as good as new
 
+RANDOM = 3  # numbers that each choice takes
 MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
 BARRED = 1e6  # more than any distance; where all are barred, the nearest is still told
@@ -69,7 +72,8 @@ class State(NamedTuple):
     heard: [pieces, unit], how lately, from 0 (never) to 1 (just now).
     stale: [pieces, unit], how lately the song's thread that leads to the unit was followed, likewise.
     unlike: [pieces, unit], how far what the song did before the unit is from what was heard, times `KEEPS_TIME`.
-    off: [pieces, dimension], how far the mean of what was heard lately lies off the song's.
+    lately: [pieces, dimension], the mean of what was heard lately.
+    course: [pieces] int32, the unit whose course of the song the piece should be on.
     place: [pieces], in the beat, seconds; of the next frame, once there was a first one.
     """
 
@@ -78,7 +82,8 @@ class State(NamedTuple):
     heard: tf.Tensor
     stale: tf.Tensor
     unlike: tf.Tensor
-    off: tf.Tensor
+    lately: tf.Tensor
+    course: tf.Tensor
     place: tf.Tensor
 
 
@@ -99,14 +104,14 @@ class Recall(tf.Module):
         self.place, self.beat = tf.constant(place, tf.float32), beat
         self.step_seconds = passages.step_seconds
         self.count, self.dimension = units.points.shape
-        self.mean = tf.constant(units.points.mean(0))
+        self._course = tf.constant(course(units.points, self._share_of(BALANCE_SECONDS)))
         self._seconds = tf.constant(self.step_seconds * np.arange(self.count), tf.float32)  # as if all were in a row
 
     def begin(self, pieces: tf.Tensor) -> State:
         """Nothing was heard yet."""
         nothing, none = tf.zeros([pieces]), tf.zeros([pieces, self.count])
-        off = tf.zeros([pieces, self.dimension])
-        return State(tf.fill([pieces], -1), tf.zeros([pieces], tf.int32), none, none, none, off, nothing)
+        lately, course = tf.zeros([pieces, self.dimension]), tf.fill([pieces], -1)
+        return State(tf.fill([pieces], -1), tf.zeros([pieces], tf.int32), none, none, none, lately, course, nothing)
 
     def choose(self, drawn: tf.Tensor, state: State, uniform: tf.Tensor) -> tuple[tf.Tensor, State]:
         """The unit for each draw.
@@ -114,12 +119,15 @@ class Recall(tf.Module):
         Args:
             drawn: [pieces, dimension].
             state: of `begin` or the last `choose`.
-            uniform: [pieces], random in 0 to 1: for how long the order of a new passage may be followed.
+            uniform: [pieces, 3], random in 0 to 1: for how long the order of a new passage may be followed, whether
+                the song's course is taken up elsewhere, and where.
 
         Returns:
             frames [pieces, dimension], and the state to go on from.
         """
-        far = self.units.distances(drawn - BALANCES * state.off) + state.unlike
+        state = self._on_course(state, uniform[:, 1], uniform[:, 2])
+        off = state.lately - tf.gather(self._course, state.course)
+        far = self.units.distances(drawn - BALANCES * off) + state.unlike
         scale = tf.maximum(tf.reduce_min(far, 1), LEAST_DISTANCE * self.dimension)
         if self.beat:
             began = tf.cast(state.last >= 0, tf.float32)
@@ -133,7 +141,17 @@ class Recall(tf.Module):
         near = tf.gather(far, following, batch_dims=1) - LIKES_NEXT * scale
         follows = may & (near <= tf.gather(stands_back, other, batch_dims=1))
         unit = tf.where(follows, following, other)
-        return self.units.of(unit), self._after(unit, follows, state, uniform)
+        return self.units.of(unit), self._after(unit, follows, state, uniform[:, 0])
+
+    def _on_course(self, state: State, chance: tf.Tensor, where: tf.Tensor) -> State:
+        """A step further on the song's course, or to another place of it."""
+        begins = state.course < 0
+        following = state.course + 1
+        leaves = begins | (following >= self.count) | (chance < self.step_seconds / FORM_SECONDS)
+        elsewhere = tf.minimum(tf.cast(where * self.count, tf.int32), self.count - 1)
+        course = tf.where(leaves, elsewhere, following)
+        lately = tf.where(begins[:, None], tf.gather(self._course, course), state.lately)
+        return state._replace(course=course, lately=lately)
 
     def _off_the_beat(self, state: State) -> tf.Tensor:
         """[pieces, unit], 0 for units from where the beat has come to, up to 1 for those from elsewhere in it."""
@@ -161,7 +179,8 @@ class Recall(tf.Module):
             stale=tf.roll(tf.maximum(stale, thread), 1, 1),
             unlike=tf.roll((1 - share) * state.unlike + unlike, 1, 1),
             place=self._next_place(unit, state),
-            off=state.off + self._share_of(BALANCE_SECONDS) * (self.units.of(unit) - self.mean - state.off),
+            lately=state.lately + self._share_of(BALANCE_SECONDS) * (self.units.of(unit) - state.lately),
+            course=state.course,
         )
 
     def _next_place(self, unit: tf.Tensor, state: State) -> tf.Tensor:
@@ -223,6 +242,15 @@ def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Re
         seconds % beat if beat else np.zeros(len(seconds)),
         beat,
     )
+
+
+def course(units: np.ndarray, share: float) -> np.ndarray:
+    """The mean of the last seconds at each unit, [unit, dimension]; `share` is what a step counts in it."""
+    found, mean = np.empty_like(units), units[: max(1, round(1 / share))].mean(0)
+    for index, unit in enumerate(units):
+        mean = mean + share * (unit - mean)
+        found[index] = mean
+    return found
 
 
 class Kept(NamedTuple):

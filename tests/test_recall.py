@@ -62,11 +62,11 @@ def sound_of(made: Recall, frames: Samples, known: Samples | None = None) -> tf.
     return made.passages.sound(made.told(tf.constant(frames)), None if known is None else tf.constant(known))
 
 
-def walk(made: Recall, drawn: Samples, uniform: float = 0.5) -> list[int]:
-    """The units chosen for draws [time, dimension] of one piece."""
+def walk(made: Recall, drawn: Samples, uniform: float = 0.5, leaves: float = 1.0, where: float = 0.0) -> list[int]:
+    """The units chosen for draws [time, dimension] of one piece; the last three as `choose` takes them."""
     state, chosen, choose = made.begin(tf.constant(1)), [], tf.function(made.choose)
     for draw in drawn:
-        _, state = choose(tf.constant(draw[None]), state, tf.constant([uniform]))
+        _, state = choose(tf.constant(draw[None]), state, tf.constant([[uniform, leaves, where]]))
         chosen.append(int(state.last[0]))
     return chosen
 
@@ -92,7 +92,7 @@ def test_the_nearest_frame_takes_the_place_of_a_draw(units: Samples) -> None:
     wanted = [7, 300, 120]
     drawn = units[wanted] + 0.2
     assert walk(made, drawn) == wanted
-    frame, _ = made.choose(tf.constant(drawn[:1]), made.begin(tf.constant(1)), tf.constant([0.5]))
+    frame, _ = made.choose(tf.constant(drawn[:1]), made.begin(tf.constant(1)), tf.constant([[0.5, 1.0, 0.0]]))
     np.testing.assert_array_equal(frame[0], units[7])
 
 
@@ -158,20 +158,27 @@ def test_what_comes_next_is_in_time_with_what_was_heard(monkeypatch: Any) -> Non
     assert in_time() < 0.4
 
 
-def test_what_was_heard_too_much_is_made_up_for(units: Samples, monkeypatch: Any) -> None:
-    """Half of the song is loud, half is quiet; the draws are rather loud."""
+def test_the_piece_follows_the_songs_course(units: Samples, monkeypatch: Any) -> None:
+    """Half of the song is loud, half is quiet; the draws are rather loud throughout."""
     monkeypatch.setattr(recall, "KEEPS_TIME", 0.0)
     units *= 0.3
     units[:200] += 1
     units[200:] -= 1
     drawn = np.full([400, 12], 0.5, np.float32)
 
-    def heard_mean() -> float:
-        return float(units[walk(of_units(units), drawn)].mean())
+    def heard(**chance: float) -> tuple[float, float]:
+        """The means of what is heard of the first and of the last third."""
+        found = units[walk(of_units(units), drawn, **chance)].mean(1)
+        return float(found[:133].mean()), float(found[-133:].mean())
 
-    assert abs(heard_mean()) < 0.35
+    loud, quiet = heard()
+    assert loud > 0.6
+    assert quiet < -0.4
+    assert heard(where=0.5)[0] < -0.4  # where the course is begun
+    monkeypatch.setattr(recall, "FORM_SECONDS", 0.01)  # and always left again for the same place
+    assert heard(leaves=0.5)[1] > 0.4
     monkeypatch.setattr(recall, "BALANCES", 0.0)
-    assert heard_mean() > 0.6
+    assert heard(where=0.5)[0] > 0.6
 
 
 def test_pieces_side_by_side_do_not_hear_one_another(units: Samples) -> None:
@@ -180,7 +187,8 @@ def test_pieces_side_by_side_do_not_hear_one_another(units: Samples) -> None:
     drawn = random.standard_normal([20, 3, 12]).astype(np.float32)
     state, together = made.begin(tf.constant(3)), []
     for draw in drawn:
-        _, state = made.choose(tf.constant(draw), state, tf.constant([0.1, 0.5, 0.9]))
+        chance = [[0.1, 1.0, 0.0], [0.5, 1.0, 0.0], [0.9, 1.0, 0.0]]
+        _, state = made.choose(tf.constant(draw), state, tf.constant(chance))
         together.append(state.last.numpy())
     for piece, uniform in enumerate((0.1, 0.5, 0.9)):
         assert walk(made, drawn[:, piece], uniform) == [int(units[piece]) for units in together]

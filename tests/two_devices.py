@@ -15,25 +15,38 @@ import tensorflow as tf
 from sonicrnn.cluster import ALONE
 from sonicrnn.config import Settings
 from sonicrnn.encoding import Encoding
+from sonicrnn.gan import DenoisingGan
 from sonicrnn.pipeline import Table, training_data
 from sonicrnn.song import Normaliser
 from sonicrnn.strategy import Spread, make_spread
 from sonicrnn.training import make_model
 
 STEPS = 4
+TOLD = (["loss", "gradient_norm"], ["loss", "gradient_norm", "discriminator_loss", "told_frame", "told_run"])
 MODEL = {
     "cell": "lstm", "front": [8], "widths": [5, 7], "skip": True, "dropout": 0.4, "input_noise": 0.5, "self_heard": 1,
 }  # fmt: skip
+GAN = {
+    "model": {
+        "front": [8], "widths": [5, 7], "dropout": 0.4, "input_noise": 0.5, "head": {"kind": "gan", "width": 6},
+    },
+    "gan": {"width": 8, "window": 3, "run_steps": 2, "every": 1},
+}  # fmt: skip
 
 
-def trained(spread: Spread, order: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """All variables before and after a few steps."""
+def trained(spread: Spread, kind: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The weights before a few steps, and all variables after them, the weights first.
+
+    Args:
+        kind: shuffled or streams, or gan.
+    """
+    order = "shuffled" if kind == "gan" else kind
     settings = Settings.model_validate(
         {
             "frames": {"kind": "waveform", "frame_length": 16},
             "data": {"sequence_length": 6, "shift": 40, "batch_size": 4, "order": order},
-            "model": MODEL,
             "train": {"average": 0.9, "learning_rate": 0.05},
+            **(GAN if kind == "gan" else {"model": MODEL}),
         }
     )
     encoding = Encoding(settings.frames, 16_000, Normaliser(0.0, 1.0))
@@ -43,11 +56,14 @@ def trained(spread: Spread, order: str) -> tuple[list[np.ndarray], list[np.ndarr
         if order == "streams":
             model.carry_state(4)
     variables = [*model.trainable_variables, *model.averages, *model.carried]
-    before = [np.array(variable) for variable in variables]
+    if isinstance(model, DenoisingGan) and model.adversary:
+        variables += model.adversary.variables
+        model.shares = 2 // spread.replicas  # its features are matched share by share: as many shares on either side
+    before = [np.array(variable) for variable in model.trainable_variables]
     logs = model.fit(
         spread.batches(partial(training_data, table, 1, 0)), steps_per_epoch=STEPS, verbose=0, shuffle=False
     ).history
-    losses = [np.array([logs[name] for name in ("loss", "gradient_norm")])]
+    losses = [np.array([logs[name] for name in TOLD[kind == "gan"]])]
     return before, [np.array(variable) for variable in variables] + losses
 
 
@@ -60,9 +76,9 @@ def main() -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     mirrored = make_spread("mirrored", 4, ALONE)
     found: dict[str, Any] = {"replicas": mirrored.replicas, "auto": make_spread("auto", 4, ALONE).replicas}
-    for order in ("shuffled", "streams"):
-        (first, one), (_, two) = trained(Spread(), order), trained(mirrored, order)
-        found[order] = {"moved": apart(first, one), "apart": apart(one, two), "variables": len(one)}
+    for kind in ("shuffled", "streams", "gan"):
+        (first, one), (_, two) = trained(Spread(), kind), trained(mirrored, kind)
+        found[kind] = {"moved": apart(first, one), "apart": apart(one, two), "variables": len(one)}
     print(json.dumps(found))
 
 
