@@ -29,7 +29,7 @@ from sonicrnn.portrait import portrait
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
 
-TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3)
+TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)
 PIECES = 4  # at each temperature, from different primes
 PIECE_SECONDS = 30.0
 WINDOWS = 12  # of the song, spread over the training and the validation part

@@ -19,12 +19,16 @@ from sonicrnn.recall import RANDOM, Recall
 # run where no training frame ever was.
 DRAW_LIMIT = 6.0
 NOISE_BLOCK = 64  # steps whose noise is made at once
+BALANCES = 0.3  # share of what the mean of the last draws lies off the song's, by which the next draw is moved back
+BALANCE_SECONDS = 5.0  # over which that mean is taken
 
 
 class FreeRun(tf.Module):
     """The free run of one model as graphs.
 
-    With `recall` every draw is heard through the nearest frame of the song.
+    With `recall` every draw is heard through the nearest frame of the song. Spectra that are heard as they are drawn
+    are balanced: a model that hears its own draws for minutes drifts, louder or quieter or into a corner of the song,
+    so what was drawn too much of lately is made up for.
     """
 
     def __init__(
@@ -35,6 +39,8 @@ class FreeRun(tf.Module):
         self.encoding = encoding
         self.contrast = contrast
         self.recall = recall
+        self._share = min(1.0, encoding.step / encoding.sample_rate / BALANCE_SECONDS)  # of a step in that mean
+        self.is_balanced = encoding.settings.kind == "stft" and recall is None
         highest = encoding.ceiling
         self.ceiling = np.minimum(DRAW_LIMIT, np.float32(DRAW_LIMIT) if highest is None else highest)
 
@@ -42,8 +48,9 @@ class FreeRun(tf.Module):
     def listen(self, prime: tf.Tensor):
         """Encoded prime [pieces, time, dimension] -> parameters of the next frame [pieces, parameter] and the state."""
         parameters, states = self.model.follow(prime, None)
-        recalled = self.recall.begin(tf.shape(prime)[0]) if self.recall else ()
-        return parameters[:, -1], (states, recalled)
+        pieces = tf.shape(prime)[0]
+        nothing = tf.zeros([pieces, self.model.dimension]) if self.is_balanced else ()
+        return parameters[:, -1], (states, self.recall.begin(pieces) if self.recall else nothing)
 
     @graph
     def draw(self, parameters, states, first_step, count, temperature, seeds):
@@ -62,14 +69,18 @@ class FreeRun(tf.Module):
         noise = self._noise(first_step, count, seeds)
 
         def step(index, parameters, states, drawn):
+            states, lately = states
+            if self.is_balanced:
+                parameters = self.model.head.moved(parameters, -BALANCES * lately)
             frame = self.model.head.draw(parameters, temperature, noise[index, :, : self.model.head.noise_size])
             frame = tf.clip_by_value(frame, -DRAW_LIMIT, self.ceiling)
-            states, recalled = states
             if self.recall:
-                frame, recalled = self.recall.choose(frame, recalled, uniform_of(noise[index, :, -RANDOM:]))
+                frame, lately = self.recall.choose(frame, lately, uniform_of(noise[index, :, -RANDOM:]))
+            elif self.is_balanced:
+                lately += self._share * (frame - lately)
             parameters, states = self.model.advance(frame, states)
-            drawn = drawn.write(index, recalled.last if self.recall else frame)
-            return index + 1, parameters, (states, recalled), drawn
+            drawn = drawn.write(index, lately.last if self.recall else frame)
+            return index + 1, parameters, (states, lately), drawn
 
         of_frame = [] if self.recall else [self.model.dimension]
         kind = tf.int32 if self.recall else tf.float32

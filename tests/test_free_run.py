@@ -19,7 +19,7 @@ import tensorflow as tf
 from sonicrnn.config import FrameSettings, ModelSettings
 from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
-from sonicrnn.free_run import DRAW_LIMIT, FreeRun
+from sonicrnn.free_run import BALANCE_SECONDS, BALANCES, DRAW_LIMIT, FreeRun
 from sonicrnn.generator import Calibration, Generator
 from sonicrnn.heads import LOG_SCALE_RANGE, GaussianMixture, MeanSquaredError
 from sonicrnn.models import SongModel
@@ -322,6 +322,27 @@ def test_one_wild_draw_is_held_within_bounds() -> None:
     run = FreeRun(model, plain("waveform"))  # type: ignore[arg-type]
     frames, _, _ = run.draw(tf.fill([1, 200], -12.0), ([[tf.constant([0])]], ()), 0, 3, tf.ones([1]), tf.constant([1]))
     np.testing.assert_array_equal(frames[0, :, 0], [-DRAW_LIMIT, DRAW_LIMIT, DRAW_LIMIT])
+
+
+class Drifting(Known):
+    """Predicts a little more each time: by itself it comes to rest at 3.0, far from the song's mean, which is 0."""
+
+    def parameters(self, frame: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        return 0.9 * frame + 0.3
+
+
+@pytest.mark.parametrize(("kind", "ends"), [("stft", 0.3 / (1 - 0.9 + BALANCES)), ("waveform", 3.0)])
+def test_spectra_that_drift_off_are_brought_back(kind: str, ends: float, music: Samples) -> None:
+    """The frame that it rests at is 0.9 of itself, and 0.3, less what the balance makes up for."""
+    encoding = fit_encoding(music, FrameSettings(**KINDS[kind]), RATE, Normaliser(0.0, float(music.std())))
+    run = FreeRun(Drifting(MeanSquaredError(encoding.dimension)), encoding)  # type: ignore[arg-type]
+    parameters, states = run.listen(tf.zeros([2, 4, encoding.dimension]))
+    steps = round(12 * BALANCE_SECONDS * RATE / encoding.step)
+    drawn, _, _ = run.draw(parameters, states, tf.constant(0), tf.constant(steps), tf.ones([2]), tf.constant([1, 2]))
+    low = drawn[:, -1, 2:6]  # as high as this no frame of the song may have been
+    np.testing.assert_allclose(
+        low, np.minimum(ends, run.ceiling * np.ones(encoding.dimension))[2:6] + 0 * low, atol=0.02
+    )
 
 
 def test_loud_samples_are_bent_and_never_clipped() -> None:
