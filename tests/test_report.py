@@ -22,6 +22,7 @@ from PIL import Image
 
 from sonicrnn.originality import Nearest, Originality
 from sonicrnn.report import (
+    MP3_LOSSES,
     Beside,
     Piece,
     encode_all,
@@ -309,6 +310,13 @@ def test_too_much_sound_for_one_page_becomes_mp3_and_says_so(report: Report) -> 
     samples, rate = decoded(address)
     assert rate == RATE
     assert abs(len(samples) / rate - noise.seconds) < 0.1
+
+
+def test_mp3_with_more_loss_is_smaller(pieces: list[Piece]) -> None:
+    stereo = Piece("stereo", np.random.default_rng(1).uniform(-0.5, 0.5, [96_000, 2]).astype(np.float32), 48_000)
+    for piece in (pieces[0], stereo):
+        sizes = [len(encode_mp3(piece, loss).content) for loss in MP3_LOSSES]
+        assert sizes[0] > 1.2 * sizes[1] > 1.4 * sizes[2]
 
 
 def test_mp3_sounds_like_the_piece(pieces: list[Piece]) -> None:
