@@ -9,15 +9,13 @@ seeds. A stopped command goes on where it was; a model is kept until its setting
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.trained import Row, folder_of, make, put, settings_of, stack
+from benchmarks.trained import Row, folder_of, options_of, settings_of, write_rows
 from sonicrnn.errors import run_command
-from sonicrnn.listing import find_files
 
 CONFIGS = Path("configs/heads")
 MADE = {"mse": (1,), "mixture": (1,), "gan": (1, 2, 3)}  # the seeds of each head
@@ -39,8 +37,7 @@ DISTANCES |= {"spectrum", "frames", "patches", "movement", "modulation", "copied
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the models that are missing, the table, the picture and the page."""
-    options = _parser().parse_args(arguments)
-    find_files(options.song)
+    options = options_of(arguments, "gan", 5.0)
     models = {
         f"{head}-{seed}": settings_of(
             CONFIGS / f"{head}.yaml", options.song, options.minutes, options.runs, f"{head}-{seed}", seed
@@ -48,10 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for head, seeds in MADE.items()
         for seed in seeds
     }
-    rows = {name: make(settings) for name, settings in models.items()}
-    put(PAGE, MARKS, table(rows))
-    stack(list(models.values()), PICTURE)
-    print(f"table: {PAGE}", flush=True)
+    write_rows(models, PAGE, MARKS, table, PICTURE)
     from sonicrnn import compare
 
     compare.main([str(folder_of(settings)) for settings in models.values()])
@@ -59,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def table(rows: Mapping[str, Row]) -> str:
     """A line for each figure, the mean of two pieces; in bold where it is nearer to the song's than squared error's."""
-    first = next(iter(rows.values()))
+    peer, first = next(iter(rows.items()))  # squared error
     lines = ["| | " + " | ".join([*rows, "held-out"]) + " |", "| --- |" + " ---: |" * (len(rows) + 1)]
     for key, (title, decimals) in FIGURES.items():
         if key in first["held_out"]:
@@ -67,15 +61,15 @@ def table(rows: Mapping[str, Row]) -> str:
             real = _known(first["held_out"][key])
             cells = [
                 f"**{_text(value, decimals)}**"
-                if name != "mse-1" and off(key, value, real) < off(key, values["mse-1"], real)
+                if off(key, value, real) < off(key, values[peer], real)
                 else _text(value, decimals)
                 for name, value in values.items()
             ]
             lines.append(f"| {title} | {' | '.join([*cells, _text(real, decimals)])} |")
-    lines.append("| draws apart, × | " + " | ".join(f"{row['apart']:.2f}" for row in rows.values()) + " | 1 |")
-    lines.append("| epochs collapsed | " + " | ".join(f"{row['collapsed']}" for row in rows.values()) + " | |")
-    lines.append("| steps | " + " | ".join(f"{row['steps']:,.0f}" for row in rows.values()) + " | |")
-    lines.append("| temperature | " + " | ".join(f"{row['temperature']:.2f}" for row in rows.values()) + " | |")
+    others = {"draws apart, ×": ("apart", ".2f", "1"), "epochs collapsed": ("collapsed", "d", "–")}
+    others |= {"steps": ("steps", ",.0f", "–"), "temperature": ("temperature", ".2f", "–")}
+    for title, (key, form, real_audio) in others.items():
+        lines.append(f"| {title} | " + " | ".join(f"{row[key]:{form}}" for row in rows.values()) + f" | {real_audio} |")
     return "\n".join(lines)
 
 
@@ -98,14 +92,6 @@ def _known(value: float | None) -> float:
 
 def _text(value: float, decimals: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{decimals}f}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gan", description="See the module's head.")
-    parser.add_argument("song", help="a recording of two minutes or more")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of training for each model (default: 5)")
-    parser.add_argument("--runs", default="runs/gan", help="folder of the models' runs (default: runs/gan)")
-    return parser
 
 
 if __name__ == "__main__":

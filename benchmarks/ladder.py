@@ -8,15 +8,13 @@ core, see `trained.py`. A stopped command goes on where it was; a rung is kept u
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.trained import Row, make, put, settings_of, stack
+from benchmarks.trained import Row, options_of, settings_of, write_rows
 from sonicrnn.errors import run_command
-from sonicrnn.listing import find_files
 
 RUNGS = (
     Path("configs/seeds/base.yaml"),
@@ -39,13 +37,9 @@ HEADINGS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the rungs that are missing, the table and the picture."""
-    options = _parser().parse_args(arguments)
-    find_files(options.song)
+    options = options_of(arguments, "ladder", 3.0)
     rungs = {file: settings_of(file, options.song, options.minutes, options.runs, file.stem) for file in RUNGS}
-    rows = {file: make(settings) for file, settings in rungs.items()}
-    put(PAGE, MARKS, table(rows))
-    stack(list(rungs.values()), PICTURE)
-    print(f"table: {PAGE}")
+    write_rows(rungs, PAGE, MARKS, table, PICTURE)
 
 
 def table(rows: Mapping[Path, Row]) -> str:
@@ -62,14 +56,6 @@ def table(rows: Mapping[Path, Row]) -> str:
         ends = [f"{row['temperature']:.2f}", f"{row['minute_seconds']:.1f}"]
         lines.append("| " + " | ".join([link, *costs, *means.values(), *ends]) + " |")
     return "\n".join(lines)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ladder", description="See the module's head.")
-    parser.add_argument("song", help="a recording of two minutes or more")
-    parser.add_argument("--minutes", type=float, default=3.0, help="of training for each rung (default: 3)")
-    parser.add_argument("--runs", default="runs/ladder", help="folder of the rungs' runs (default: runs/ladder)")
-    return parser
 
 
 if __name__ == "__main__":

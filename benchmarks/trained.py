@@ -1,6 +1,6 @@
 """Trained models that a table compares: each is trained and measured in a process on one core, and kept in its run.
 
-    rows = make(settings)    # of each model; what was made with these very settings is taken as it is
+    write_rows(models, page, marks, table, picture)    # what was made with these very settings is taken as it is
 
 Each makes two pieces of a minute as `generate` does, which are measured as `evaluate` measures them, and shorter ones
 that all begin at one prime.
@@ -8,6 +8,7 @@ that all begin at one prime.
 
 from __future__ import annotations
 
+import argparse
 import io
 import itertools
 import json
@@ -15,13 +16,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sonicrnn.config import Settings, load_settings, parse_settings
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.files import write_json, write_text, written_beside
+from sonicrnn.listing import find_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +32,40 @@ if TYPE_CHECKING:
     from sonicrnn.run import Run
 
 Row = dict[str, Any]
+Name = TypeVar("Name")
 
 SEEDS, SECONDS, SHOWN_SECONDS = (11, 12), 60.0, 20.0
 DRAWS, DRAWS_SECONDS = 10, 20.0
 ROW, SPECTROGRAM = "row.json", "row.png"  # in the run folder
+
+
+def options_of(arguments: Sequence[str] | None, name: str, minutes: float) -> argparse.Namespace:
+    """`song`, `minutes` and `runs` of the command `benchmarks.NAME`. Raises UserError where there is no such song."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description="See the module's head.")
+    parser.add_argument("song", help="a recording of two minutes or more")
+    parser.add_argument(
+        "--minutes", type=float, default=minutes, help=f"of training for each model (default: {minutes:g})"
+    )
+    parser.add_argument("--runs", default=f"runs/{name}", help=f"folder of the models' runs (default: runs/{name})")
+    options = parser.parse_args(arguments)
+    find_files(options.song)
+    return options
+
+
+def write_rows(
+    models: Mapping[Name, Settings],
+    page: Path,
+    marks: tuple[str, str],
+    table: Callable[[Mapping[Name, Row]], str],
+    picture: Path,
+) -> None:
+    """Make the rows that are missing; after each, the table and the picture are of all that there are so far."""
+    rows: dict[Name, Row] = {}
+    for name, settings in models.items():
+        rows[name] = make(settings)
+        put(page, marks, table(rows))
+        stack([models[one] for one in rows], picture)
+    print(f"table: {page}", flush=True)
 
 
 def settings_of(file: Path, song: str, minutes: float, runs: str, name: str, seed: int | None = None) -> Settings:

@@ -49,6 +49,22 @@ def test_a_table_is_put_between_its_lines_or_refused(tmp_path: Path) -> None:
     assert "newer" not in page.read_text()
 
 
+def test_the_table_and_the_picture_are_of_all_that_was_made_so_far(tmp_path: Path) -> None:
+    """The first row is there, the second cannot be made: its song is missing."""
+    first, second = (
+        trained.settings_of(HEADS / "gan.yaml", "a tune.ogg", 1, str(tmp_path), f"gan-{seed}", seed) for seed in (1, 2)
+    )
+    folder, page, marks = trained.folder_of(first), tmp_path / "page.md", ("<!-- a -->", "<!-- b -->")
+    folder.mkdir()
+    (folder / trained.ROW).write_text(json.dumps({"settings": first.model_dump(mode="json")}))
+    Image.new("RGB", (30, 20), "red").save(folder / trained.SPECTROGRAM)
+    page.write_text("<!-- a --><!-- b -->")
+    with pytest.raises(UserError, match="gan-2 could not be made"):
+        trained.write_rows({1: first, 2: second}, page, marks, lambda rows: f"rows: {list(rows)}", tmp_path / "all.png")
+    assert "rows: [1]" in page.read_text()
+    assert Image.open(tmp_path / "all.png").size == (30, 20)
+
+
 def test_pictures_are_stacked(tmp_path: Path) -> None:
     rows = [trained.settings_of(HEADS / "gan.yaml", "a.ogg", 1, str(tmp_path), f"gan-{seed}", seed) for seed in (1, 2)]
     for number, row in enumerate(rows):
