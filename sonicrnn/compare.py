@@ -86,16 +86,15 @@ def _players(
     generators: Mapping[str, RunGenerator], mono: Mapping[str, Samples], heard: Mapping[str, Samples]
 ) -> list[Piece]:
     """The song, and what each run made of it: as the recording sounds where all of them can, in mono where not."""
-    from sonicrnn.original import read_original
+    from sonicrnn.listening import as_recorded, heard_rate
     from sonicrnn.report import Piece
 
-    song = next(iter(generators.values())).song
-    masters = [generator.plays() for generator in generators.values()]
-    master = masters[0] if all(masters) else None
-    rate, made = (master.sample_rate, heard) if master else (song.sample_rate, mono)
+    first = next(iter(generators.values()))
+    song, all_master = first.song, all(generator.plays() for generator in generators.values())
+    rate, made = (heard_rate(first), heard) if all_master else (song.sample_rate, mono)
     start, stop = song.parts["test"]
     stop = min(stop, start + round(HEARD_SECONDS * song.sample_rate))
-    real = read_original(song, start, stop, rate) if master else song.samples[start:stop]
+    real = as_recorded(first, start, stop) if all_master else song.samples[start:stop]
     pieces = [Piece("The song itself", real, rate, "From its last tenth, which no training saw.")]
     for name, samples in made.items():
         seconds, generator = len(samples) / rate, generators[name]
@@ -106,9 +105,10 @@ def _players(
 
 
 def _facts(generator: RunGenerator, options: argparse.Namespace) -> dict[str, str]:
-    song = generator.song
+    from sonicrnn.listening import song_words
+
     return {
-        "Song": f"{song.name}, {len(song.samples) / song.sample_rate / 60:.1f} min at {song.sample_rate} Hz",
+        "Song": song_words(generator.song),
         "Pieces": f"{options.seconds:g} s of each run, seed {options.seed}",
     }
 

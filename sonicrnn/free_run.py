@@ -19,7 +19,8 @@ from sonicrnn.recall import RANDOM, Recall
 # run where no training frame ever was.
 DRAW_LIMIT = 6.0
 NOISE_BLOCK = 64  # steps whose noise is made at once
-BALANCES = 0.3  # share of what the mean of the last draws lies off the song's, by which the next draw is moved back
+# Share of what the mean of the last draws lies off the song's, which encoded is 0, that the next draw is moved back by.
+BALANCES = 0.3
 BALANCE_SECONDS = 5.0  # over which that mean is taken
 
 
@@ -48,9 +49,13 @@ class FreeRun(tf.Module):
     def listen(self, prime: tf.Tensor):
         """Encoded prime [pieces, time, dimension] -> parameters of the next frame [pieces, parameter] and the state."""
         parameters, states = self.model.follow(prime, None)
-        pieces = tf.shape(prime)[0]
-        nothing = tf.zeros([pieces, self.model.dimension]) if self.is_balanced else ()
-        return parameters[:, -1], (states, self.recall.begin(pieces) if self.recall else nothing)
+        return parameters[:, -1], (states, self._nothing_drawn(tf.shape(prime)[0]))
+
+    def _nothing_drawn(self, pieces):
+        """What a recall or the balance knows of earlier draws, before there were any."""
+        if self.recall:
+            return self.recall.begin(pieces)
+        return tf.zeros([pieces, self.model.dimension]) if self.is_balanced else ()
 
     @graph
     def draw(self, parameters, states, first_step, count, temperature, seeds):
@@ -69,18 +74,18 @@ class FreeRun(tf.Module):
         noise = self._noise(first_step, count, seeds)
 
         def step(index, parameters, states, drawn):
-            states, lately = states
+            states, before = states
             if self.is_balanced:
-                parameters = self.model.head.moved(parameters, -BALANCES * lately)
+                parameters = self.model.head.moved(parameters, -BALANCES * before)
             frame = self.model.head.draw(parameters, temperature, noise[index, :, : self.model.head.noise_size])
             frame = tf.clip_by_value(frame, -DRAW_LIMIT, self.ceiling)
             if self.recall:
-                frame, lately = self.recall.choose(frame, lately, uniform_of(noise[index, :, -RANDOM:]))
+                frame, before = self.recall.choose(frame, before, uniform_of(noise[index, :, -RANDOM:]))
             elif self.is_balanced:
-                lately += self._share * (frame - lately)
+                before += self._share * (frame - before)
             parameters, states = self.model.advance(frame, states)
-            drawn = drawn.write(index, lately.last if self.recall else frame)
-            return index + 1, parameters, (states, lately), drawn
+            drawn = drawn.write(index, before.last if self.recall else frame)
+            return index + 1, parameters, (states, before), drawn
 
         of_frame = [] if self.recall else [self.model.dimension]
         kind = tf.int32 if self.recall else tf.float32

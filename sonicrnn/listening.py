@@ -111,40 +111,41 @@ def _nearest(generator: RunGenerator, piece: Samples, found: Mapping[str, Any]) 
 
 def _beside(generator: RunGenerator, piece: Samples, found: Mapping[str, float], copied: bool) -> Beside:
     song, length = generator.song, min(found["seconds"], LONGEST_NEAREST_SECONDS)
-    rate, start = _heard_rate(generator), round(found["piece_seconds"] * _heard_rate(generator))
+    rate, start = heard_rate(generator), round(found["piece_seconds"] * heard_rate(generator))
     of_song = round(found["song_seconds"] * song.sample_rate) - song.left_out
     return Beside(
         f"{found['likeness']:.2f} alike" + (f", {found['seconds']:.0f} s copied" if copied else ""),
         Piece(f"Free run, {clock(found['piece_seconds'])}", piece[start : start + round(length * rate)], rate),
         Piece(
             f"The song, {clock(found['song_seconds'])}",
-            _as_recorded(generator, of_song, of_song + round(length * song.sample_rate)),
+            as_recorded(generator, of_song, of_song + round(length * song.sample_rate)),
             rate,
         ),
     )
 
 
-def _heard_rate(generator: RunGenerator) -> int:
+def heard_rate(generator: RunGenerator) -> int:
+    """Hz, of pieces as they are heard: the recording's where there is a master."""
     master = generator.plays()
     return master.sample_rate if master else generator.encoding.sample_rate
 
 
-def _as_recorded(generator: RunGenerator, start: int, stop: int) -> Samples:
+def as_recorded(generator: RunGenerator, start: int, stop: int) -> Samples:
     """Some samples of the song, as its pieces are heard: in mono, or with the recording's channels at its rate."""
     song = generator.song
     if generator.plays() is None:
         return song.samples[start:stop]
-    return read_original(song, start, min(stop, len(song.samples)), _heard_rate(generator))
+    return read_original(song, start, min(stop, len(song.samples)), heard_rate(generator))
 
 
 def _pieces(generator: RunGenerator, piece: np.ndarray) -> list[Piece]:
-    rate, own = _heard_rate(generator), generator.temperature
+    rate, own = heard_rate(generator), generator.temperature
     start = generator.song.parts["test"][0]
     test = generator.song.part("test")[: round(EXCERPT_SECONDS * generator.encoding.sample_rate)]
     pieces = [
         Piece(
             "The song itself",
-            _as_recorded(generator, start, start + len(test)),
+            as_recorded(generator, start, start + len(test)),
             rate,
             "From its last tenth, which the training never saw.",
         ),
@@ -173,12 +174,17 @@ def _facts(generator: RunGenerator) -> dict[str, str]:
     song, history = generator.song, _history(generator.run) or {}
     minutes = (history.get("seconds") or [0.0])[-1] / 60
     return {
-        "Song": f"{song.name}, {len(song.samples) / song.sample_rate / 60:.1f} min at {song.sample_rate} Hz",
+        "Song": song_words(song),
         "Frames": f"{generator.encoding.settings.kind}, {generator.encoding.step} samples a step",
         "Model": f"{generator.free_run.model.count_params():,} weights, {generator.settings.model.head.kind} head",
         "Training": f"{minutes:.1f} min, {len(history.get('epoch', []))} epochs",
         "Temperature": f"{generator.temperature:.2f}",
     }
+
+
+def song_words(song: Song) -> str:
+    """Its name, length and rate."""
+    return f"{song.name}, {len(song.samples) / song.sample_rate / 60:.1f} min at {song.sample_rate} Hz"
 
 
 def _history(run: Run) -> dict[str, list[float]] | None:
