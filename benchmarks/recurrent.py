@@ -4,12 +4,14 @@
     python -m benchmarks.recurrent --rows 40x100x128 --kinds gru --threads 1
 
 A step is forward, backward, the clipping of the gradients' norm and Adam, for two layers (GRU: 199 and 256 units wide,
-LSTM: 200 and 200) and a Dense layer back to the frame, squared error. All stand in one process and take turns, A B C A
-B C, after a step each that does not count; a figure is the median of the turns. Where state is carried, a batch begins
-where the one before it ended and no gradient goes back over the border. The share of the peak is what the matrix
-products of our step come to, backward counted twice, over what the best of some large products of this machine, in
-TensorFlow with the same threads, comes to. Memory is what a process alone with one peer holds at most beyond what it
-held before the model was made; each in a process of its own, after the row is timed.
+LSTM: 200 and 200) and a Dense layer back to the frame, half of the squared error. Ours is the step of this project's
+training: a share of the batch for each core. Keras' and PyTorch's are their own layers as their users call them, with
+all threads for each product. Each has a process of its own, so that nobody's threads wait in another's way; they take
+turns, A B C A B C, after a step each that does not count, and a figure is the median of the turns. Where state is
+carried, a batch begins where the one before it ended and no gradient goes back over the border. The share of the peak
+is what the matrix products of our step come to, backward counted twice, over what the best of some large products of
+this machine, in TensorFlow with as many threads, comes to. Memory is what a process holds at most beyond what it held
+before its model was made.
 
 PyTorch is the extra `bench` (`pip install '.[bench]'`); without it the other columns are measured.
 """
@@ -17,18 +19,23 @@ PyTorch is the extra `bench` (`pip install '.[bench]'`); without it the other co
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sonicrnn.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    import keras
 
 WIDTHS = {"gru": (199, 256), "lstm": (200, 200)}
 GATES = {"gru": 3, "lstm": 4}
@@ -80,21 +87,50 @@ class Row:
         return inputs, targets
 
 
-def keras_step(row: Row, ours: bool) -> Step:
-    """Of our layers or of plain Keras'."""
-    import keras
+def our_step(row: Row, threads: int) -> Step:
+    """Of the project's model, as it is trained. Shares have their cores where TensorFlow has not worked before."""
+    from sonicrnn.config import ModelSettings
+    from sonicrnn.devices import give_each_share_a_core
+    from sonicrnn.graphs import graph
+    from sonicrnn.models import SongModel
+    from sonicrnn.strategy import Adam
+
+    shares = max(count for count in range(1, threads + 1) if row.batch % count == 0)
+    give_each_share_a_core(shares)
     import tensorflow as tf
 
-    from sonicrnn import recurrent
+    made = {"cell": row.kind, "front": [], "widths": WIDTHS[row.kind], "head": {"kind": "mse"}}
+    model = SongModel(row.frame, ModelSettings.model_validate(made))
+    model.build((None, None, row.frame))
+    _begin(model.trainable_variables)
+    optimizer = Adam(RATE, global_clipnorm=CLIP)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, jit_compile=False)
+    model.shares = shares
+    if row.carried:
+        model.carry_state(row.batch)
+    batch = (*(tf.constant(some) for some in row.data()), *([tf.ones([row.batch])] if row.carried else []))
+    step = graph(lambda: model.train_step(batch)["loss"])
+    return lambda: float(step())
 
-    source = recurrent if ours else keras.layers
-    layer = source.GRU if row.kind == "gru" else source.LSTM
+
+def keras_step(row: Row, threads: int) -> Step:
+    """Of plain Keras' layers."""
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # too late, in a process that has worked before
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    import keras
+
+    layer = keras.layers.GRU if row.kind == "gru" else keras.layers.LSTM
     first, second = WIDTHS[row.kind]
     layers = [layer(width, return_sequences=True, return_state=True) for width in (first, second)]
     dense = keras.layers.Dense(row.frame)
     for made, width in zip([*layers, dense], [row.frame, first, second], strict=True):
         made.build((row.batch, row.sequence, width))
     weights = [weight for made in [*layers, dense] for weight in made.trainable_variables]
+    _begin(weights)
     optimizer = keras.optimizers.Adam(RATE, global_clipnorm=CLIP)
     optimizer.build(weights)
     inputs, targets = (tf.constant(some) for some in row.data())
@@ -108,7 +144,7 @@ def keras_step(row: Row, ours: bool) -> Step:
             for one, state in zip(layers, states, strict=True):
                 made, *end = one(made, initial_state=[tf.convert_to_tensor(value) for value in state], training=True)
                 ends.append(end)
-            loss = tf.reduce_mean(tf.square(dense(made) - targets))
+            loss = 0.5 * tf.reduce_mean(tf.square(dense(made) - targets))
         optimizer.apply(tape.gradient(loss, weights), weights)
         if row.carried:
             for state, end in zip(states, ends, strict=True):
@@ -119,10 +155,18 @@ def keras_step(row: Row, ours: bool) -> Step:
     return lambda: float(step())
 
 
-def torch_step(row: Row) -> Step:
+def _begin(weights: Sequence[keras.Variable]) -> None:
+    """The same numbers for all who have the same weights."""
+    random = np.random.default_rng(2)
+    for weight in weights:
+        weight.assign(random.uniform(-0.07, 0.07, weight.shape))
+
+
+def torch_step(row: Row, threads: int) -> Step:
     """Of PyTorch's layers, as its users call them."""
     import torch
 
+    torch.set_num_threads(threads)
     layer = torch.nn.GRU if row.kind == "gru" else torch.nn.LSTM
     first, second = WIDTHS[row.kind]
     layers = [layer(row.frame, first, batch_first=True), layer(first, second, batch_first=True)]
@@ -138,7 +182,7 @@ def torch_step(row: Row) -> Step:
             made, end = one(made, states[index])
             if row.carried:
                 states[index] = end.detach() if row.kind == "gru" else tuple(value.detach() for value in end)
-        loss = torch.nn.functional.mse_loss(dense(made), targets)
+        loss = 0.5 * torch.nn.functional.mse_loss(dense(made), targets)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, CLIP)
@@ -148,11 +192,34 @@ def torch_step(row: Row) -> Step:
     return step
 
 
-PEERS: dict[str, Callable[[Row], Step]] = {
-    "ours": lambda row: keras_step(row, ours=True),
-    "Keras": lambda row: keras_step(row, ours=False),
-    "PyTorch": torch_step,
-}
+PEERS: dict[str, Callable[[Row, int], Step]] = {"ours": our_step, "Keras": keras_step, "PyTorch": torch_step}
+
+
+class Peer:
+    """One of `PEERS` in a process of its own, which makes a step whenever it is asked to."""
+
+    def __init__(self, row: Row, name: str, threads: int):
+        shape = f"{row.frame}x{row.sequence}x{row.batch}"
+        command = [sys.executable, "-m", "benchmarks.recurrent", "--be", name, "--rows", shape, "--kinds", row.kind]
+        self.process = subprocess.Popen(
+            [*command, "--threads", str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def step(self) -> tuple[float, float]:
+        """Seconds that the step took, and MB that the process has held at most. Raises UserError where it ended."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            print(file=self.process.stdin, flush=True)
+            seconds, memory = map(float, self.process.stdout.readline().split())
+        except (OSError, ValueError):
+            raise UserError("a process that was to be measured has ended: the lines above say why") from None
+        return seconds, memory
+
+    def end(self) -> None:
+        """Let it go."""
+        self.process.kill()
+        self.process.communicate()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -162,26 +229,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--kinds", nargs="+", default=list(WIDTHS), choices=list(WIDTHS), help="default: both")
     parser.add_argument("--threads", type=int, help="default: one a core")
     parser.add_argument("--turns", type=int, default=5, help="timed steps of each (default: 5)")
-    parser.add_argument("--memory-of", choices=list(PEERS), help=argparse.SUPPRESS)
+    parser.add_argument("--be", choices=list(PEERS), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.turns < 1 or (options.threads is not None and options.threads < 1):
         raise UserError("--threads and --turns are 1 or more")
+    rows = [_row(kind, shape) for kind in options.kinds for shape in options.rows]
+    if options.be:
+        _work(rows[0], options.be, options.threads)
+        return
     threads = options.threads or _cores()
     peers = [peer for peer in PEERS if peer != "PyTorch" or importlib.util.find_spec("torch")]
-    _take_threads(threads, with_torch="PyTorch" in peers and options.memory_of in (None, "PyTorch"))
-    rows = [_row(kind, shape) for kind in options.kinds for shape in options.rows]
-    if options.memory_of:
-        print(_memory(rows[0], options.memory_of))
-        return
     if "PyTorch" not in peers:
         print("PyTorch is missing, so its columns are empty: `pip install '.[bench]'` adds it.\n")
-    peak = _peak()
+    peak = _peak(threads)
     print(f"{threads} thread(s), sgemm peak {peak / 1e9:.0f} GFLOP/s.\n")
     print(f"| {' | '.join(HEADINGS)} |\n| --- " + "| ---: " * (len(HEADINGS) - 1) + "|")
     for row in rows:
-        medians = _medians(row, peers, options.turns)
-        memory = [_memory_in_a_process(row, peer, threads) for peer in peers]
-        print(_line(row, medians, memory, peak), flush=True)
+        print(_line(row, *_measured(row, peers, threads, options.turns), peak), flush=True)
 
 
 def _row(kind: str, shape: str) -> Row:
@@ -194,35 +258,44 @@ def _cores() -> int:
     return cores()
 
 
-def _take_threads(count: int, with_torch: bool) -> None:
-    import tensorflow as tf
+def _work(row: Row, peer: str, threads: int) -> None:
+    """Make a step for each line that comes in; see `Peer.step` for what goes out."""
+    import tensorflow  # noqa: F401, what libraries hold is none of the model's
 
-    tf.config.threading.set_intra_op_parallelism_threads(count)
-    tf.config.threading.set_inter_op_parallelism_threads(count)
-    if with_torch:
-        import torch
-
-        torch.set_num_threads(count)
-
-
-def _medians(row: Row, peers: list[str], turns: int) -> dict[str, float]:
-    """Seconds of a step, by peer."""
-    steps = {peer: PEERS[peer](row) for peer in peers}
-    for step in steps.values():
+    if peer == "PyTorch":
+        import torch  # noqa: F401
+    before = _highest()
+    step = PEERS[peer](row, threads)
+    for _ in sys.stdin:
+        begin = time.perf_counter()
         step()
-    seconds: dict[str, list[float]] = {peer: [] for peer in peers}
-    for _ in range(turns):
-        for peer, step in steps.items():
-            begin = time.perf_counter()
-            step()
-            seconds[peer].append(time.perf_counter() - begin)
-    return {peer: statistics.median(some) for peer, some in seconds.items()}
+        print(time.perf_counter() - begin, _highest() - before, flush=True)
 
 
-def _peak() -> float:
+def _measured(row: Row, peers: list[str], threads: int, turns: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of a step, and MB, by peer."""
+    at_work: dict[str, Peer] = {}
+    try:
+        for name in peers:
+            at_work[name] = Peer(row, name, threads)
+            at_work[name].step()
+        told: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
+        for _ in range(turns):
+            for name, peer in at_work.items():
+                told[name].append(peer.step())
+    finally:
+        for peer in at_work.values():
+            peer.end()
+    seconds = {name: statistics.median(took for took, _ in some) for name, some in told.items()}
+    return seconds, {name: some[-1][1] for name, some in told.items()}
+
+
+def _peak(threads: int) -> float:
     """Floating point operations a second of the best large product."""
     import tensorflow as tf
 
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
     size = 2048
     one = tf.random.normal([size, size], seed=1)
     seconds = []
@@ -233,33 +306,18 @@ def _peak() -> float:
     return 2.0 * size**3 / min(seconds)
 
 
-def _memory_in_a_process(row: Row, peer: str, threads: int) -> float:
-    shape = f"{row.frame}x{row.sequence}x{row.batch}"
-    command = [sys.executable, "-m", "benchmarks.recurrent", "--memory-of", peer, "--rows", shape, "--kinds", row.kind]
-    made = subprocess.run([*command, "--threads", str(threads)], check=True, capture_output=True, text=True)
-    return float(made.stdout.split()[-1])
-
-
-def _memory(row: Row, peer: str) -> float:
-    """MB at most beyond what the libraries hold, over two steps."""
-    before = _highest()
-    step = PEERS[peer](row)
-    for _ in range(2):
-        step()
-    return _highest() - before
-
-
 def _highest() -> float:
     """MB. (Not `getrusage`: its highest begins with that of the process that started this one.)"""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-def _line(row: Row, medians: dict[str, float], memory: list[float], peak: float) -> str:
+def _line(row: Row, medians: dict[str, float], memory: dict[str, float], peak: float) -> str:
     seconds = [f"{medians[peer]:.3f}" if peer in medians else "–" for peer in PEERS]
     ratios = [f"{medians[peer] / medians['ours']:.2f} ×" if peer in medians else "–" for peer in ("Keras", "PyTorch")]
     share = f"{row.products / medians['ours'] / peak:.0%}"
-    return "| " + " | ".join([row.name, *seconds, *ratios, share, ", ".join(f"{one:.0f}" for one in memory)]) + " |"
+    held = ", ".join(f"{one:.0f}" for one in memory.values())
+    return f"| {' | '.join([row.name, *seconds, *ratios, share, held])} |"
 
 
 if __name__ == "__main__":

@@ -6,23 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from benchmarks import recurrent
-from benchmarks.recurrent import Row, keras_step
+from benchmarks.recurrent import Row, keras_step, our_step
+from sonicrnn.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(("kind", "carried"), [("gru", True), ("lstm", False)])
 def test_a_step_of_ours_learns_what_a_step_of_keras_learns(kind: str, carried: bool) -> None:
-    losses = []
-    for ours in (True, False):
-        keras.utils.set_random_seed(3)
-        step = keras_step(Row(kind, 8, 5, 2, carried), ours)
-        losses.append([step() for _ in range(4)])
+    row = Row(kind, 8, 5, 2, carried)
+    losses = [[step() for _ in range(4)] for step in (our_step(row, threads=2), keras_step(row, threads=2))]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0][-1] < losses[0][0]
 
@@ -30,11 +27,21 @@ def test_a_step_of_ours_learns_what_a_step_of_keras_learns(kind: str, carried: b
 def test_carried_state_is_what_the_next_step_begins_with() -> None:
     losses = []
     for carried in (True, False):
-        keras.utils.set_random_seed(3)
-        step = keras_step(Row("gru", 8, 5, 2, carried), ours=True)
+        step = our_step(Row("gru", 8, 5, 2, carried), threads=1)
         losses.append([step() for _ in range(2)])
     assert losses[0][0] == losses[1][0]
     assert losses[0][1] != losses[1][1]
+
+
+def test_peers_are_measured_in_processes_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds, memory = recurrent._measured(Row("gru", 40, 100, 128, carried=True), ["ours"], threads=1, turns=1)
+    assert 0.01 < seconds["ours"] < 100
+    assert memory["ours"] > 50
+
+
+def test_a_peer_that_ends_is_told_of() -> None:
+    with pytest.raises(UserError, match="has ended"):
+        recurrent._measured(Row("none", 40, 100, 128, carried=True), ["ours"], threads=1, turns=1)
 
 
 def test_products_are_counted_by_hand() -> None:
@@ -45,15 +52,13 @@ def test_products_are_counted_by_hand() -> None:
 def test_without_pytorch_it_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def without(row: Row, peers: list[str], turns: int) -> dict[str, float]:
+    def without(row: Row, peers: list[str], threads: int, turns: int) -> tuple[dict[str, float], dict[str, float]]:
         assert peers == ["ours", "Keras"]
-        return {"ours": 1.0, "Keras": 2.0}
+        return {"ours": 1.0, "Keras": 2.0}, {"ours": 10.0, "Keras": 11.0}
 
     monkeypatch.setattr(recurrent.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(recurrent, "_take_threads", lambda count, with_torch: None)
-    monkeypatch.setattr(recurrent, "_peak", lambda: 1e11)
-    monkeypatch.setattr(recurrent, "_medians", without)
-    monkeypatch.setattr(recurrent, "_memory_in_a_process", lambda row, peer, threads: 10.0)
+    monkeypatch.setattr(recurrent, "_peak", lambda threads: 1e11)
+    monkeypatch.setattr(recurrent, "_measured", without)
     recurrent.main(["--rows", "40x100x128", "--kinds", "gru", "--threads", "1"])
     said = capsys.readouterr().out
     assert "PyTorch is missing" in said
