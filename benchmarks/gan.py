@@ -30,9 +30,8 @@ FIGURES = {
     "level": ("level, dB", 1), "trend": ("trend, dB/min", 1), "flatness": ("flatness, ×", 2),
     "onsets": ("note starts, ×", 2), "speed": ("pace, ×", 2), "beat": ("beat, ×", 2), "copied": ("copied, s", 0),
 }  # fmt: skip
-# Of these less is better, down to nothing; of all others, what real audio has is best.
-DISTANCES = {"network_sound", "network_movement", "frechet", "log_mel_sound", "log_mel_movement"}
-DISTANCES |= {"spectrum", "frames", "patches", "movement", "modulation", "copied"}
+# What is best: of a distance nothing, of a figure in units of the song's what the whole song has.
+BEST = {"score": 100.0, "told": 50.0, "flatness": 1.0, "onsets": 1.0, "speed": 1.0, "beat": 1.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def table(rows: Mapping[str, Row]) -> str:
-    """A line for each figure, the mean of two pieces; in bold where it is nearer to the song's than squared error's."""
+    """A line for each figure, the mean of two pieces; in bold where it is nearer to the best than squared error's."""
     peer, first = next(iter(rows.items()))  # squared error
     lines = ["| | " + " | ".join([*rows, "held-out"]) + " |", "| --- |" + " ---: |" * (len(rows) + 1)]
     for key, (title, decimals) in FIGURES.items():
@@ -61,7 +60,7 @@ def table(rows: Mapping[str, Row]) -> str:
             real = _known(first["held_out"][key])
             cells = [
                 f"**{_text(value, decimals)}**"
-                if off(key, value, real) < off(key, values[peer], real)
+                if off(key, value) < off(key, values[peer])
                 else _text(value, decimals)
                 for name, value in values.items()
             ]
@@ -73,12 +72,9 @@ def table(rows: Mapping[str, Row]) -> str:
     return "\n".join(lines)
 
 
-def off(key: str, value: float, real: float) -> float:
+def off(key: str, value: float) -> float:
     """How far a figure is from where it is best; infinity for one that says nothing."""
-    if math.isnan(value):
-        return math.inf
-    best = 0.0 if key in DISTANCES else 100.0 if key == "score" else 50.0 if key == "told" else real
-    return abs(value - best)
+    return math.inf if math.isnan(value) else abs(value - BEST.get(key, 0.0))
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -37,6 +37,11 @@ class Chance:
         """Numbers from 0 to 1, [batch, *shape]."""
         return self._each(purpose, lambda seed: tf.random.stateless_uniform(shape, seed))
 
+    def alike(self, purpose: int, most: int) -> tf.Tensor:
+        """A whole number from 0 to `most`, the same for all sequences of the step: scalar int32."""
+        seed = tf.stack([self._first(purpose), tf.cast(self.step, tf.int64)])
+        return tf.random.stateless_uniform([], seed, 0, most + 1, tf.int32)
+
     def dropped(self, purpose: int, values: tf.Tensor, rate: float) -> tf.Tensor:
         """Values [batch, ...] of which a share `rate` is 0 and the others are larger, so that the mean stays."""
         if not rate:
@@ -49,6 +54,10 @@ class Chance:
         return [Chance(self.seed, self.step, rows) for rows in tf.split(self.rows, shares)]
 
     def _each(self, purpose: int, draw: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        first = tf.constant(self.seed + (purpose << 31), tf.int64)
+        first = self._first(purpose)
         seconds = tf.cast(self.step, tf.int64) * MOST_ROWS + self.rows
         return tf.map_fn(lambda second: draw(tf.stack([first, second])), seconds, fn_output_signature=tf.float32)
+
+    def _first(self, purpose: int) -> tf.Tensor:
+        """Of the two numbers of a seed."""
+        return tf.constant(self.seed + (purpose << 31), tf.int64)

@@ -2,22 +2,27 @@
 
 The denoiser learns by itself, from the energy score of its draws; what the discriminator says comes on top. A part of
 each step is two free runs at the end of each sequence. Their energy score, too, is of what the song does there, and
-the discriminator sees what generation will produce (Lamb et al., "Professor Forcing", 2016). The two are trained side
-by side on the same draws, each with an optimizer of its own (Heusel et al., "GANs Trained by a Two Time-Scale Update
-Rule", 2017).
+the discriminator sees what generation will produce (Lamb et al., "Professor Forcing", 2016). They have run for a while
+already: what a model strives for that hears its own draws, a corner of the song where everything is loud, shows after
+seconds, and a forecast of what the song does by then is scored as properly as one of its next frame. The two are
+trained side by side on the same draws, each with an optimizer of its own (Heusel et al., "GANs Trained by a Two
+Time-Scale Update Rule", 2017).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from sonicrnn.adversary import NOISES, Adversary
+from sonicrnn.chance import Chance
+from sonicrnn.config import GanSettings
 from sonicrnn.denoiser import distance, energy_score
 from sonicrnn.discriminator import windows_of
-from sonicrnn.models import SongModel
+from sonicrnn.models import SongModel, State
 from sonicrnn.strategy import averaged
 
 # When a training is in trouble: shares of what would be as various as the song, and of right answers.
@@ -26,7 +31,20 @@ SURE = 0.97
 LOST = 0.03
 
 # What chance is for, see `chance`, beside what it is for in `models`.
-DENOISING, ANGLE, DRAWN, RUNS, NOISE, STRENGTHS = range(300, 306)
+DENOISING, ANGLE, DRAWN, RUNS, NOISE, STRENGTHS, AHEAD, AHEAD_STEPS = range(300, 308)
+
+
+class Runs(NamedTuple):
+    """Two free runs beside each sequence of a batch, the first ones of all and then the second ones.
+
+    history: [2 * batch, window - 1, dimension], what was heard before them.
+    frames: [2 * batch, steps, dimension].
+    known: [2 * batch, steps, parameter], that each was drawn from.
+    """
+
+    history: tf.Tensor
+    frames: tf.Tensor
+    known: tf.Tensor
 
 
 @keras.saving.register_keras_serializable("sonicrnn")
@@ -83,21 +101,19 @@ class DenoisingGan(SongModel):
         """
         made, judge, targets, chance = adversary.settings, adversary.discriminator, share[1], share[-1]
         frames = tf.concat([song[:, :1], targets], 1)
-        first = tf.shape(frames)[1] - made.run_steps  # of the run, among the frames
-        history = tf.tile(frames[:, first - made.window + 1 : first], [2, 1, 1])
         windows = windows_of(frames, made.window)[:, :: made.every]
         judged, windows = tf.shape(windows)[1], _rows(windows)
         noise = _in_turn(chance.normal(DENOISING, [2, tf.shape(targets)[1], 2 * self.dimension]))
         place = _rows(chance.uniform(ANGLE, [tf.shape(targets)[1], 1]))
         with tf.GradientTape() as tape:
-            parameters, after, run, ahead = self._read_and_run(share, made.run_steps)
+            parameters, after, runs = self._read_and_run(share, frames, made)
             score, spread = self.head.denoising_loss(_rows(parameters), _rows(targets), noise, place)
-            run_score, run_spread = self._run_score(run, frames[:, first:])
+            run_score, run_spread = self._run_score(runs.frames, frames[:, -made.run_steps :])
             before = _rows(parameters[:, made.window - 2 :: made.every])  # what is known before each window's last
             drawn = self._drawn(before, _rows(chance.normal(DRAWN, [judged, self.head.noise_size])))
             drawn = tf.concat([windows[:, :-1], drawn[:, None]], 1)
-            of_run = _rows(windows_of(tf.concat([history, run], 1), made.window))
-            before, ahead = tf.stop_gradient(before), tf.stop_gradient(_rows(ahead))
+            of_run = _rows(windows_of(tf.concat([runs.history, runs.frames], 1), made.window))
+            before, ahead = tf.stop_gradient(before), tf.stop_gradient(_rows(runs.known))
             said, seen = judge(tf.concat([drawn, of_run], 0), tf.concat([before, ahead], 0))
             count, (_, wanted) = tf.shape(drawn)[0], judge(windows, before)
             persuaded = 0.5 * (tf.reduce_mean(said[:count]) + tf.reduce_mean(said[count:]))
@@ -113,27 +129,52 @@ class DenoisingGan(SongModel):
         figures = {"loss": own, "spread": spread, "run_score": run_score, "run_spread": run_spread}
         return gradients, theirs, after, figures | told
 
-    def _read_and_run(self, share: Sequence, steps: int):
-        """Read a share, and from where `steps` frames are left, run free beside it, twice.
+    def _read_and_run(self, share: Sequence, frames: tf.Tensor, made: GanSettings):
+        """Read a share, and run free beside its last frames, twice.
+
+        Args:
+            share: of `_shares`.
+            frames: [batch, time + 1, dimension], the song's, its inputs and targets.
+            made: the runs begin up to `run_ahead` steps before those that are scored.
 
         Returns:
-            parameters [batch, time, parameter] and the state after the share; frames of the first runs and then of the
-            second ones, [2 * batch, steps, dimension], and the parameters that they were drawn from.
+            parameters [batch, time, parameter], the state after the share, and the runs.
         """
         inputs, _, noise, before, chance = share
-        split = tf.shape(inputs)[1] - steps + 1
+        ahead = chance.alike(AHEAD_STEPS, made.run_ahead) if made.run_ahead else 0
+        first = tf.shape(inputs)[1] + 1 - made.run_steps - ahead  # of the run, among the frames
         with self._noisy_weights(chance):
-            first, states = self.follow(inputs[:, :split], before, noise, chance)
-            second, after = self.follow(inputs[:, split:], states, noise, chance)
+            read, states = self.follow(inputs[:, :first], before, noise, chance)
+            beside, after = self.follow(inputs[:, first:], states, noise, chance)
         states = tf.nest.map_structure(lambda state: tf.tile(state, [2, 1]), states)
-        ahead, run = [tf.tile(first[:, -1], [2, 1])], []
-        drawing = tf.concat(tf.unstack(chance.normal(RUNS, [2, steps, self.head.noise_size]), 2, 1), 0)
-        for step in range(steps):
-            run.append(self._drawn(ahead[-1], drawing[:, step]))
-            if step + 1 < steps:
-                parameters, states = self.advance(run[-1], states)
-                ahead.append(parameters)
-        return tf.concat([first, second], 1), after, tf.stack(run, 1), tf.stack(ahead, 1)
+        known, history = tf.tile(read[:, -1], [2, 1]), tf.tile(frames[:, first - made.window + 1 : first], [2, 1, 1])
+        if made.run_ahead:
+            known, states, history = self._run_ahead(known, states, history, ahead, chance)
+        drawing, drawn, seen = self._of_both(RUNS, made.run_steps, chance), [], [known]
+        for step in range(made.run_steps):
+            drawn.append(self._drawn(seen[-1], drawing[:, step]))
+            if step + 1 < made.run_steps:
+                known, states = self.advance(drawn[-1], states)
+                seen.append(known)
+        return tf.concat([read, beside], 1), after, Runs(history, tf.stack(drawn, 1), tf.stack(seen, 1))
+
+    def _run_ahead(self, known: tf.Tensor, states: list[State], history: tf.Tensor, steps: tf.Tensor, chance: Chance):
+        """Run free for some steps, of which nothing is learned: what is known, the state and the history after them."""
+        drawing = self._of_both(AHEAD, steps, chance)
+
+        def step(index, known, states, history):
+            frame = self._drawn(known, drawing[:, index])
+            known, states = self.advance(frame, states)
+            return index + 1, known, states, tf.concat([history[:, 1:], frame[:, None]], 1)
+
+        _, *came_to = tf.while_loop(
+            lambda index, *_: index < steps, step, (0, known, states, history), parallel_iterations=1
+        )
+        return tf.nest.map_structure(tf.stop_gradient, came_to)
+
+    def _of_both(self, purpose: int, steps: tf.Tensor | int, chance: Chance) -> tf.Tensor:
+        """What both runs draw from, [2 * batch, steps, noise_size]."""
+        return tf.concat(tf.unstack(chance.normal(purpose, [2, steps, self.head.noise_size]), 2, 1), 0)
 
     def _run_score(self, run: tf.Tensor, real: tf.Tensor):
         """Of pairs of runs, and of what the song does there: the energy score of their frames, and their spread."""

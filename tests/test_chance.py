@@ -46,3 +46,10 @@ def test_what_is_dropped_is_a_share_and_the_mean_stays() -> None:
     assert (left == 0).mean() == pytest.approx(0.3, abs=0.01)
     assert not np.array_equal(left[0], left[1])
     np.testing.assert_array_equal(chance(16).dropped(0, values, 0.0), values)
+
+
+def test_a_number_for_all_is_one_for_every_share_and_another_at_the_next_step() -> None:
+    shares = Chance(3, tf.constant(5), tf.range(8, dtype=tf.int64)).shared_out(2)
+    assert int(shares[0].alike(7, 10)) == int(shares[1].alike(7, 10))
+    found = [int(Chance(3, tf.constant(step), shares[0].rows).alike(7, 3)) for step in range(100)]
+    assert set(found) == {0, 1, 2, 3}

@@ -24,7 +24,7 @@ from sonicrnn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from sonicrnn.config import Settings, load_settings, parse_settings
 from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
-from sonicrnn.gan import RUNS, DenoisingGan, collapse, in_words
+from sonicrnn.gan import AHEAD, AHEAD_STEPS, RUNS, DenoisingGan, Runs, collapse, in_words
 from sonicrnn.run import Run, enter
 from sonicrnn.song import Normaliser, open_song
 from sonicrnn.training import make_model, prepare, reached, train
@@ -41,7 +41,7 @@ FRAMES: dict[str, dict[str, Any]] = {
 GAN: dict[str, Any] = {
     "data": {"sequence_length": TIME, "batch_size": BATCH},
     "model": {"widths": [12, 8], "echo": True, "input_noise": 0.5, "head": {"kind": "gan", "width": 16}},
-    "gan": {"width": 16, "window": 3, "run_steps": 4, "every": 2},
+    "gan": {"width": 16, "window": 3, "run_steps": 4, "run_ahead": 6, "every": 2},
     "train": {"average": 0.9},
 }
 RIGHT = {"spread": 0.9, "run_spread": 0.8, "told_frame": 0.7, "told_drawn": 0.7, "told_run": 0.8}
@@ -146,7 +146,9 @@ def test_reading_and_running_beside_it_is_reading_and_then_running() -> None:
     inputs, targets = batch_of(encoding)
     chance = Chance(3, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
     share = (inputs, targets, tf.zeros([BATCH, 1, 1]), None, chance)
-    parameters, after, run, ahead = model._read_and_run(share, 4)
+    frames = tf.concat([inputs[:, :1], targets], 1)
+    parameters, after, runs = model._read_and_run(share, frames, settings_of(gan={**GAN["gan"], "run_ahead": 0}).gan)
+    run, ahead = runs.frames, runs.known
     whole, last = model.follow(inputs, None)
     np.testing.assert_allclose(parameters, whole, atol=1e-5)
     for one, other in zip(tf.nest.flatten(after), tf.nest.flatten(last), strict=True):
@@ -161,6 +163,45 @@ def test_reading_and_running_beside_it_is_reading_and_then_running() -> None:
     np.testing.assert_allclose(run[BATCH:, 2], drawn, atol=1e-5)
 
 
+def test_runs_that_ran_ahead_are_those_of_a_longer_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, encoding = model_of()
+    inputs, targets = batch_of(encoding)
+    chance = Chance(3, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
+    steps = int(chance.alike(AHEAD_STEPS, 6))
+    assert 0 < steps < 6
+    made, share = settings_of().gan, (inputs, targets, tf.zeros([BATCH, 1, 1]), None, chance)
+    frames = tf.concat([inputs[:, :1], targets], 1)
+    whole, after, runs = model._read_and_run(share, frames, made)
+    np.testing.assert_allclose(whole, model(inputs), atol=1e-5)
+    np.testing.assert_allclose(after[-1][0], model.follow(inputs, None)[1][-1][0], atol=1e-5)
+
+    noise = tf.concat([model._of_both(AHEAD, steps, chance), model._of_both(RUNS, 4, chance)], 1)
+    first = TIME + 1 - 4 - steps
+    known, states = model.follow(tf.tile(inputs[:, :first], [2, 1, 1]), None)
+    heard, seen = list(tf.unstack(tf.tile(frames[:, :first], [2, 1, 1]), axis=1)), [known[:, -1]]
+    for step in range(steps + 4):
+        heard.append(model._drawn(seen[-1], noise[:, step]))
+        known, states = model.advance(heard[-1], states)
+        seen.append(known)
+    np.testing.assert_allclose(runs.frames, tf.stack(heard[-4:], 1), atol=1e-5)
+    np.testing.assert_allclose(runs.history, tf.stack(heard[-6:-4], 1), atol=1e-5)
+    np.testing.assert_allclose(runs.known, tf.stack(seen[-5:-1], 1), atol=1e-5)
+
+
+def test_of_what_runs_ahead_nothing_is_learned() -> None:
+    model, encoding = model_of()
+    inputs, targets = batch_of(encoding)
+    chance = Chance(3, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
+    share = (inputs, targets, tf.zeros([BATCH, 1, 1]), None, chance)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        runs = model._read_and_run(share, tf.concat([inputs[:, :1], targets], 1), settings_of().gan)[-1]
+        told = tf.reduce_sum(runs.frames)
+    slopes = tape.gradient(told, [inputs, model.stack[0].cell.kernel])
+    assert slopes[0] is None
+    assert np.abs(slopes[1]).max() > 0
+
+
 def test_the_discriminator_is_shown_draws_in_the_places_of_the_frames_that_they_are_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -170,8 +211,9 @@ def test_the_discriminator_is_shown_draws_in_the_places_of_the_frames_that_they_
     size = model.head.width + model.dimension
     known = tf.concat([tf.zeros([BATCH, TIME, size - model.dimension]), targets], -1)
 
-    def read_and_run(share: Any, steps: int) -> Any:
-        return known, None, tf.tile(targets[:, -steps:], [2, 1, 1]), tf.tile(known[:, -steps:], [2, 1, 1])
+    def read_and_run(share: Any, frames: Any, made: Any) -> Any:
+        parts = frames[:, -6:-4], targets[:, -4:], known[:, -4:]
+        return known, None, Runs(*(tf.tile(part, [2, 1, 1]) for part in parts))
 
     shown: dict[str, Any] = {}
 
@@ -384,8 +426,9 @@ def test_draws_that_do_not_differ_have_no_spread() -> None:
 
 
 def test_a_sequence_must_hold_a_run() -> None:
-    with pytest.raises(UserError, match=r"sequence_length 10 must hold gan.run_steps and gan.window: take 11 frames"):
-        settings_of(data={"sequence_length": 10}, gan={"run_steps": 8, "window": 3})
+    words = r"sequence_length 10 must hold gan.run_ahead, gan.run_steps and gan.window: take 11"
+    with pytest.raises(UserError, match=words):
+        settings_of(data={"sequence_length": 10}, gan={"run_steps": 4, "run_ahead": 4, "window": 3})
     parse_settings({"data": {"sequence_length": 10}}, "no gan")
 
 

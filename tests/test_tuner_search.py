@@ -274,6 +274,24 @@ def test_a_worker_and_the_chief_are_killed_and_no_trial_is_lost(tmp_path: Path, 
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(900)
+def test_two_workers_share_twelve_trials_and_find_better_settings(tmp_path: Path, song_file: Path) -> None:
+    folder, log = tmp_path / "twelve", tmp_path / "log.txt"
+    with running(command(song_file, folder, "tuner.workers=2", "tuner.epochs=2"), log) as process:
+        assert process.wait(timeout=800) == 0, log.read_text()
+    results = accounted_for(folder, 12)
+    assert {result.status for result in results} == {"completed"}, log.read_text()
+    best = ranked(results)[0]
+    assert best.objective is not None
+    assert results[0].objective is not None  # the config itself
+    assert best.objective < results[0].objective
+    assert load_settings(folder / "best.yaml").data.batch_size == best.values["data.batch_size"]
+    taken = [(folder / "logs" / f"worker-{number}.log").read_text().count("\ntrial ") for number in (1, 2)]
+    assert min(taken) > 2, taken
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.timeout(900)
 def test_a_killed_search_leaves_no_process_behind_and_resumes(tmp_path: Path, song_file: Path) -> None:
     folder, log = tmp_path / "resumed", tmp_path / "log.txt"
     options = command(song_file, folder, "tuner.trials=2", "tuner.epochs=3")

@@ -30,7 +30,7 @@ GAN = {
     "model": {
         "front": [8], "widths": [5, 7], "dropout": 0.4, "input_noise": 0.5, "head": {"kind": "gan", "width": 6},
     },
-    "gan": {"width": 8, "window": 3, "run_steps": 2, "every": 1},
+    "gan": {"width": 8, "window": 3, "run_steps": 2, "run_ahead": 3, "every": 1},
 }  # fmt: skip
 
 
