@@ -1,16 +1,18 @@
 """Recurrent layers that are `keras.layers.GRU` and `LSTM` with a faster training step on a CPU.
 
-Same weights, same configuration, same results. What differs is the order of the work. Forward, the input's projection
-of all steps is one product before the loop. Backward, the gates' factors are computed in bulk, the loop keeps only the
-small product that must wait for the step after it, and the weights' gradient is one product after the loop instead of a
-sum of one small product a step. On a GPU, and for options that the fast path does not cover, Keras' own layer does the
-work.
+Same weights, same configuration, same results. What differs is the order of the work. A sequence is cut into blocks of
+steps that stay in the cache. Forward, the input's projection of all steps of a block is one product before its loop.
+Backward, the gates' factors of a block are computed in bulk, the loop keeps only the small product that must wait for
+the step after it, and the weights' gradient is one product after the loop instead of a sum of one small product a step.
+On a GPU, and for options that the fast path does not cover, Keras' own layer does the work.
 """
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
+
+BLOCK_BYTES = 3 << 20  # of what the gates of a block's steps take
 
 
 @keras.saving.register_keras_serializable("sonicrnn")
@@ -48,9 +50,8 @@ class LSTM(keras.layers.LSTM):
             tf.convert_to_tensor(cell.recurrent_kernel),
             tf.convert_to_tensor(cell.bias),
         )
-        for made in (outputs, memory):
-            made.set_shape([sequences.shape[1], sequences.shape[0], cell.units])  # a loop does not know
-        return outputs[-1], tf.transpose(outputs, [1, 0, 2]), [outputs[-1], memory[-1]]
+        outputs.set_shape([sequences.shape[1], sequences.shape[0], cell.units])  # a loop does not know
+        return outputs[-1], tf.transpose(outputs, [1, 0, 2]), [outputs[-1], memory]
 
 
 def _beyond_fast_path(layer: keras.layers.Layer, mask, training: bool) -> bool:
@@ -85,131 +86,207 @@ def gru_sequence(inputs, state, kernel, recurrent, bias):
         h' = z * h + (1 - z) * tanh(x_h + r * q),    q = h @ U_h + b_h
     """
     time, width = tf.shape(inputs)[0], recurrent.shape[0]
-    projected = _bulk_matmul(inputs, kernel) + bias[0]
+    length = _block_length(inputs, 3 * width)
+    # What is added to both parts of a gate is added once.
+    gate_bias, candidate_bias, recall_bias = (
+        bias[0, : 2 * width] + bias[1, : 2 * width], bias[0, 2 * width :], bias[1, 2 * width :]
+    )  # fmt: skip
 
-    def forward(step, h, arrays):
-        outputs, gates, candidates, recalls = arrays
-        x = projected[step]
-        u = tf.linalg.matmul(h, recurrent) + bias[1]
-        gate = tf.sigmoid(x[:, : 2 * width] + u[:, : 2 * width])
-        z, r = gate[:, :width], gate[:, width:]
-        q = u[:, 2 * width :]
-        candidate = tf.tanh(x[:, 2 * width :] + r * q)
-        h = candidate + z * (h - candidate)
-        arrays = (
-            outputs.write(step, h),
-            gates.write(step, gate),
-            candidates.write(step, candidate),
-            recalls.write(step, q),
-        )
-        return step + 1, h, arrays
+    def block(first, h, arrays):
+        part = inputs[first : first + length]
+        to_gates = _bulk_matmul(part, kernel[:, : 2 * width]) + gate_bias
+        to_candidate = _bulk_matmul(part, kernel[:, 2 * width :]) + candidate_bias
 
-    arrays = tuple(_array(inputs, time) for _ in range(4))
-    _, _, arrays = _loop(time, forward, state, arrays)
-    outputs, gates, candidates, recalls = (array.stack() for array in arrays)
+        def forward(step, h, arrays):
+            to_gate, q = tf.split(tf.linalg.matmul(h, recurrent), [2 * width, width], -1)
+            gate = tf.sigmoid(tf.gather(to_gates, step) + to_gate)
+            z, r = tf.split(gate, 2, -1)
+            q += recall_bias
+            candidate = tf.tanh(tf.gather(to_candidate, step) + r * q)
+            h = candidate + z * (h - candidate)
+            return h, _written(arrays, first + step, (h, gate, candidate, q))
+
+        return _loop(tf.shape(part)[0], forward, h, arrays)
+
+    _, arrays = _blocks(time, length, block, state, tuple(_array(inputs, time, size * width) for size in (1, 2, 1, 1)))
+    outputs = arrays[0].stack()
 
     def gradient(upstream):
-        before = tf.concat([state[None], outputs[:-1]], 0)
-        z, r = gates[..., :width], gates[..., width:]
-        # How much a change of h' at a step changes each pre-activation: known for all steps beforehand.
-        to_candidate = (1 - z) * (1 - tf.square(candidates))
-        to_update = (before - candidates) * z * (1 - z)
-        to_reset = to_candidate * recalls * r * (1 - r)
-        to_recall = to_candidate * r
-        factors = tf.stack([to_update, to_reset, to_recall], 2)  # [time, batch, 3, width]
         transposed = tf.transpose(recurrent)
-        batch = tf.shape(state)[0]
 
-        def backward(back, dh, arrays):
-            step = time - 1 - back
-            dh = dh + upstream[step]
-            du = tf.reshape(factors[step] * dh[:, None, :], [batch, 3 * width])
-            arrays = (arrays[0].write(step, dh),)
-            return back + 1, dh * z[step] + tf.linalg.matmul(du, transposed), arrays
+        def block(first, carry, arrays):
+            last = tf.minimum(first + length, time)
+            before = _before(state, outputs, first, last)
+            gate, candidate, q = (array.gather(tf.range(first, last)) for array in forward_arrays)
+            z, r = tf.split(gate, 2, -1)
+            # How much a change of h' at a step changes each pre-activation: known for all steps beforehand.
+            to_candidate = (1 - z) * (1 - tf.square(candidate))
+            to_update = (before - candidate) * z * (1 - z)
+            to_reset = to_candidate * q * r * (1 - r)
+            factors = tf.stack([to_update, to_reset, to_candidate * r], 2)  # [time, batch, 3, width]
+            ahead = upstream[first:last]
 
-        _, dstate, (dhs,) = _loop(time, backward, tf.zeros_like(state), (_array(inputs, time),))
-        dh = dhs.stack()
-        du = tf.reshape(factors * dh[:, :, None, :], [-1, 3 * width])
-        dx = tf.concat([tf.reshape(du, [time, batch, 3 * width])[..., : 2 * width], to_candidate * dh], -1)
-        dbias = tf.stack([tf.reduce_sum(dx, [0, 1]), tf.reduce_sum(du, 0)])
-        drecurrent = tf.linalg.matmul(tf.reshape(before, [-1, width]), du, transpose_a=True)
-        return _bulk_matmul(dx, kernel, transpose=True), dstate, _weights(inputs, dx), drecurrent, dbias
+            def backward(back, dh, arrays):
+                step = last - first - 1 - back
+                dh += tf.gather(ahead, step)
+                du = tf.reshape(tf.gather(factors, step) * dh[:, None, :], [-1, 3 * width])
+                before = dh * tf.gather(z, step) + tf.linalg.matmul(du, transposed)
+                return before, _written(arrays, step, (dh,))
 
+            dstate, dkernel, drecurrent, dbias = carry
+            dstate, (dhs,) = _loop(last - first, backward, dstate, (_array(inputs, last - first, width),))
+            dh = dhs.stack()
+            du = tf.reshape(factors * dh[:, :, None, :], [-1, 3 * width])
+            dx = tf.concat([du[:, : 2 * width], tf.reshape(to_candidate * dh, [-1, width])], 1)
+            dkernel += _weights(inputs[first:last], dx)
+            drecurrent += _weights(before, du)
+            dbias += tf.stack([tf.reduce_sum(dx, 0), tf.reduce_sum(du, 0)])
+            return (dstate, dkernel, drecurrent, dbias), _written(arrays, first // length, (dx,))
+
+        sums = tuple(tf.zeros_like(value) for value in (state, kernel, recurrent, bias))
+        (dstate, dkernel, drecurrent, dbias), (dxs,) = _blocks(
+            time, length, block, sums, (_array(inputs, -(-time // length), 3 * width),), backwards=True
+        )
+        return _inputs(dxs, inputs, kernel), dstate, dkernel, drecurrent, dbias
+
+    forward_arrays = arrays[1:]
     return outputs, gradient
 
 
 @tf.custom_gradient
 def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
-    """inputs [time, batch, feature], state and memory [batch, width] -> outputs and memories [time, batch, width].
+    """inputs [time, batch, feature], state and memory [batch, width] -> outputs [time, batch, width], the last memory.
 
     kernel, recurrent and bias hold the gates i, f, the candidate and o, as in Keras.
     """
     time, width = tf.shape(inputs)[0], recurrent.shape[0]
-    projected = _bulk_matmul(inputs, kernel) + bias
+    length = _block_length(inputs, 4 * width)
+    # In here o comes first, so that the gates of one kind stand side by side.
+    kernel_here, recurrent_here, bias_here = (_rolled(value, width) for value in (kernel, recurrent, bias))
 
-    def forward(step, carry, arrays):
-        h, c = carry
-        i, f, g, o = tf.split(projected[step] + tf.linalg.matmul(h, recurrent), 4, -1)
-        i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-        c = f * c + i * g
-        h = o * tf.tanh(c)
-        values = (h, c, tf.concat([i, f, g, o], -1))
-        return step + 1, (h, c), tuple(array.write(step, value) for array, value in zip(arrays, values, strict=True))
+    def block(first, carry, arrays):
+        projected = _bulk_matmul(inputs[first : first + length], kernel_here) + bias_here
 
-    arrays = tuple(_array(inputs, time) for _ in range(3))
-    _, _, arrays = _loop(time, forward, (state, memory), arrays)
-    outputs, memories, gates = (array.stack() for array in arrays)
+        def forward(step, carry, arrays):
+            h, c = carry
+            total = tf.gather(projected, step) + tf.linalg.matmul(h, recurrent_here)
+            gate, g = tf.split(total, [3 * width, width], -1)
+            gate, g = tf.sigmoid(gate), tf.tanh(g)
+            o, i, f = tf.split(gate, 3, -1)
+            c = f * c + i * g
+            h = o * tf.tanh(c)
+            return (h, c), _written(arrays, first + step, (h, c, gate, g))
+
+        return _loop(tf.shape(projected)[0], forward, carry, arrays)
+
+    (_, last_memory), arrays = _blocks(
+        time, length, block, (state, memory), tuple(_array(inputs, time, size * width) for size in (1, 1, 3, 1))
+    )
+    outputs = arrays[0].stack()
 
     def gradient(upstream, memory_upstream):
-        before = tf.concat([memory[None], memories[:-1]], 0)
-        i, f, g, o = tf.split(gates, 4, -1)
-        squashed = tf.tanh(memories)
-        to_memory = o * (1 - tf.square(squashed))
-        to_output = squashed * o * (1 - o)
-        factors = tf.stack([g * i * (1 - i), before * f * (1 - f), i * (1 - tf.square(g))], 2)
-        transposed = tf.transpose(recurrent)
-        batch = tf.shape(state)[0]
+        transposed = tf.transpose(recurrent_here)
 
-        def backward(back, carry, arrays):
-            dh, dc = carry
-            step = time - 1 - back
-            dh = dh + upstream[step]
-            dc = dc + memory_upstream[step] + dh * to_memory[step]
-            inner = tf.reshape(factors[step] * dc[:, None, :], [batch, 3 * width])
-            du = tf.concat([inner, dh * to_output[step]], -1)
-            carry = (tf.linalg.matmul(du, transposed), dc * f[step])
-            return back + 1, carry, (arrays[0].write(step, du),)
+        def block(first, carry, arrays):
+            last = tf.minimum(first + length, time)
+            memories, gate, g = (array.gather(tf.range(first, last)) for array in forward_arrays)
+            at_first = tf.cond(first > 0, lambda: forward_arrays[0].read(tf.maximum(first - 1, 0)), lambda: memory)
+            before = tf.concat([at_first[None], memories[:-1]], 0)
+            o, i, f = tf.split(gate, 3, -1)
+            squashed = tf.tanh(memories)
+            to_memory = o * (1 - tf.square(squashed))
+            to_output = squashed * o * (1 - o)
+            factors = tf.stack([g * i * (1 - i), before * f * (1 - f), i * (1 - tf.square(g))], 2)
+            ahead = upstream[first:last]
 
-        zeros = (tf.zeros_like(state), tf.zeros_like(memory))
-        _, (dstate, dmemory), (dus,) = _loop(time, backward, zeros, (_array(inputs, time),))
-        du = dus.stack()
-        earlier = tf.reshape(tf.concat([state[None], outputs[:-1]], 0), [-1, width])
-        drecurrent = tf.linalg.matmul(earlier, tf.reshape(du, [-1, 4 * width]), transpose_a=True)
-        dinputs, dkernel = _bulk_matmul(du, kernel, transpose=True), _weights(inputs, du)
-        return dinputs, dstate, dmemory, dkernel, drecurrent, tf.reduce_sum(du, [0, 1])
+            def backward(back, carry, arrays):
+                dh, dc = carry
+                step = last - first - 1 - back
+                dh += tf.gather(ahead, step)
+                dc += dh * tf.gather(to_memory, step)
+                inner = tf.reshape(tf.gather(factors, step) * dc[:, None, :], [-1, 3 * width])
+                du = tf.concat([dh * tf.gather(to_output, step), inner], -1)
+                carry = (tf.linalg.matmul(du, transposed), dc * tf.gather(f, step))
+                return carry, _written(arrays, step, (du,))
 
-    return (outputs, memories), gradient
+            *states, dkernel, drecurrent, dbias = carry
+            states, (dus,) = _loop(last - first, backward, tuple(states), (_array(inputs, last - first, 4 * width),))
+            du = tf.reshape(dus.stack(), [-1, 4 * width])
+            dkernel += _weights(inputs[first:last], du)
+            drecurrent += _weights(_before(state, outputs, first, last), du)
+            carry = (*states, dkernel, drecurrent, dbias + tf.reduce_sum(du, 0))
+            return carry, _written(arrays, first // length, (du,))
+
+        sums = (tf.zeros_like(state), memory_upstream, *map(tf.zeros_like, (kernel, recurrent, bias)))
+        (dstate, dmemory, *slopes), (dus,) = _blocks(
+            time, length, block, sums, (_array(inputs, -(-time // length), 4 * width),), backwards=True
+        )
+        slopes = (_rolled(value, -width) for value in slopes)
+        return _inputs(dus, inputs, kernel_here), dstate, dmemory, *slopes
+
+    forward_arrays = arrays[1:]
+    return (outputs, last_memory), gradient
 
 
-def _loop(time, body, carry, arrays):
-    return tf.while_loop(
-        lambda step, *_: step < time, body, (0, carry, arrays), maximum_iterations=time, parallel_iterations=1
+def _block_length(inputs, width):
+    """Steps of a block in which `width` figures a row stay in the cache."""
+    return tf.maximum(1, BLOCK_BYTES // (tf.shape(inputs)[1] * width * inputs.dtype.size))
+
+
+def _blocks(time, length, body, carry, arrays, backwards=False):
+    """Each block of so many steps in turn, the last of them shorter: `body` gets the number of its first step."""
+    count = -(-time // length)
+
+    def block(index, carry, arrays):
+        return body((count - 1 - index if backwards else index) * length, carry, arrays)
+
+    return _loop(count, block, carry, arrays)
+
+
+def _loop(count, body, carry, arrays):
+    """`body` takes and gives what is carried on and arrays that are written."""
+    _, carry, arrays = tf.while_loop(
+        lambda index, *_: index < count,
+        lambda index, carry, arrays: (index + 1, *body(index, carry, arrays)),
+        (0, carry, arrays),
+        maximum_iterations=count,
+        parallel_iterations=1,
     )
+    return carry, arrays
 
 
-def _array(like, time):
-    return tf.TensorArray(like.dtype, time, element_shape=None, clear_after_read=False)
+def _array(like, count, width):
+    """For so many rows [some, width]."""
+    return tf.TensorArray(like.dtype, count, element_shape=[None, width], infer_shape=False, clear_after_read=False)
 
 
-def _bulk_matmul(sequence, matrix, transpose=False):
+def _written(arrays, index, values):
+    return tuple(array.write(index, value) for array, value in zip(arrays, values, strict=True))
+
+
+def _before(state, outputs, first, last):
+    """The outputs one step earlier than those from `first` to `last`; before the first of all there was `state`."""
+    at_first = tf.cond(first > 0, lambda: outputs[tf.maximum(first - 1, 0)], lambda: state)
+    return tf.concat([at_first[None], outputs[first : last - 1]], 0)
+
+
+def _rolled(value, by):
+    """The last axis turned round by so many."""
+    return tf.roll(value, by, -1)
+
+
+def _bulk_matmul(sequence, matrix):
     """[time, batch, a] @ [a, b] as one product over all steps."""
-    shape = tf.shape(sequence)
-    flat = tf.reshape(sequence, [-1, sequence.shape[-1]])
-    size = matrix.shape[0] if transpose else matrix.shape[1]
-    return tf.reshape(tf.linalg.matmul(flat, matrix, transpose_b=transpose), [shape[0], shape[1], size])
+    flat = tf.linalg.matmul(tf.reshape(sequence, [-1, sequence.shape[-1]]), matrix)
+    return tf.reshape(flat, [tf.shape(sequence)[0], tf.shape(sequence)[1], matrix.shape[1]])
 
 
-def _weights(inputs, doutputs):
-    """The gradient of a projection's matrix: one product over all steps."""
-    flat = tf.reshape(inputs, [-1, inputs.shape[-1]])
-    return tf.linalg.matmul(flat, tf.reshape(doutputs, [-1, doutputs.shape[-1]]), transpose_a=True)
+def _weights(before, slopes):
+    """The gradient of a product's matrix: one product over all steps, of [time, batch, a] and [time * batch, b]."""
+    return tf.linalg.matmul(tf.reshape(before, [-1, before.shape[-1]]), slopes, transpose_a=True)
+
+
+def _inputs(slopes, inputs, kernel):
+    """The gradient of the inputs. Outside of the loops, so that it is not worked out where nobody wants it."""
+    made = tf.linalg.matmul(slopes.concat(), kernel, transpose_b=True)
+    return tf.reshape(made, tf.shape(inputs))
