@@ -23,6 +23,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
+from scipy.stats import norm
 
 from sonicrnn.files import write_json
 from tuner.hyperparameters import declare, tidy
@@ -33,6 +34,7 @@ ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 NO_LIMIT = 10**9
 POINTS = 2048  # at which the Bayesian search asks its model at once
 NEIGHBOURHOODS = (0.1, 0.02)  # of the best, as parts of a dimension
+LEAST_DEVIATION = 1e-9
 
 
 class Kept(keras_tuner.Oracle):
@@ -158,35 +160,43 @@ class RandomOracle(Kept, RandomSearchOracle):
 
 
 class BayesianOracle(Kept, BayesianOptimizationOracle):
-    """Points where a Gaussian process of the trials so far expects, or does not yet know, a low objective.
+    """Points of which a Gaussian process of the trials so far expects the most.
 
-    The acquisition is the library's own, the lower confidence bound. But it minimises that from fifty places with
-    numerical derivatives, which takes ten seconds a trial, and may end where a trial has been. Here many points are
-    asked for at once, then many around the best of them, and the best new one is taken.
+    The library takes the lower confidence bound, 2.6 standard deviations below the mean: a dozen trials all go to where
+    nothing is known, and none beside the best one. Here it is the expected improvement (Jones et al., "Efficient Global
+    Optimization of Expensive Black-Box Functions", 1998). The library also asks from fifty places with numerical
+    derivatives, which takes ten seconds a trial, and may end where a trial has been. Here many points are asked for at
+    once, then many around the best of them, and the best new one is taken.
     """
 
     def populate_space(self, trial_id):
         completed = [trial for trial in self.trials.values() if trial.status == TrialStatus.COMPLETED]
         if len(completed) < self.num_initial_points:
             return self._random_populate_space()
+        known, objectives = self._vectorize_trials()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a length scale is at its bound: that dimension matters much, or not
-            self.gpr.fit(*self._vectorize_trials())
-        points = self._random_state.uniform(size=(POINTS, len(self._nonfixed_space())))
+            self.gpr.fit(known, objectives)
+        lowest = float(np.min(objectives))
+        points = self._random_state.uniform(size=(POINTS, known.shape[1]))
+        best = known[np.argmin(objectives)]
         for spread in NEIGHBOURHOODS:
-            best = points[np.argsort(self._bound(points))]
-            near = best[:1] + spread * self._random_state.normal(size=points.shape)
-            points = np.concatenate([best[: POINTS // 4], np.clip(near, 0, 1)])
-        for point in points[np.argsort(self._bound(points))]:
+            near = best + spread * self._random_state.normal(size=points.shape)
+            points = np.concatenate([points, np.clip(near, 0, 1)])
+            points = points[np.argsort(-self._improvement(points, lowest))][:POINTS]
+            best = points[0]
+        for point in points:
             values = self._vector_to_values(point)
             if not self._duplicate(tidy(values)):
                 return {"status": TrialStatus.RUNNING, "values": tidy(values)}
         return self._random_populate_space()
 
-    def _bound(self, points: np.ndarray) -> np.ndarray:
-        """The lower confidence bound at points [points, dimensions] of the unit cube: [points]."""
+    def _improvement(self, points: np.ndarray, lowest: float) -> np.ndarray:
+        """How far below the lowest objective so far points [points, dimensions] of the unit cube may be: [points]."""
         mean, deviation = self.gpr.predict(points, return_std=True)
-        return mean - self.beta * deviation
+        gain, deviation = lowest - mean, np.maximum(deviation, LEAST_DEVIATION)
+        share = gain / deviation
+        return gain * norm.cdf(share) + deviation * norm.pdf(share)
 
 
 class HalvingOracle(Kept, HyperbandOracle):
