@@ -1,11 +1,13 @@
 """How many trials a minute a search makes with one worker and with two, what it finds, and whether its memory grows.
 
-    python -m benchmarks.search                          12 trials with each, about half an hour on two cores
+    python -m benchmarks.search                          12 trials each, about half an hour on two cores
     python -m benchmarks.search --workers 1 --trials 30  whether memory grows over 30 trials
 
-Each search is `python -m tuner.search` on the built-in song in a folder of its own. One worker has all cores, two have
-one half each. Memory is that of the chief and of each trial's own process, when it is highest; growth compares the
-means of the first and of the last third of the trials.
+Each search is `python -m tuner.search` on the built-in song in a folder of its own. Workers share all cores: one alone
+trains on all of them, so that two cannot make more trials than one divided by the share of the time in which it kept
+the cores busy. Beside them stands one worker on as many cores as each of the last search's had. Memory is that of the
+chief and of each trial's own process, when it is highest; growth compares the means of the first and of the last third
+of the trials.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -30,18 +34,20 @@ from tuner.results import Result, failed, ranked, read_results
 
 LOOK_SECONDS = 1.0
 HEAD = (
-    "| workers | trials | failed | minutes | trials/min | start | best | trial, MB: first, last third "
-    "| chief, MB: first, last third |\n| --- |" + " ---: |" * 8
+    "| workers | cores | trials | failed | minutes | trials/min | cores busy | start | best "
+    "| trial, MB: first, last third | chief, MB: first, last third |\n| --- |" + " ---: |" * 10
 )
 
 
 @dataclass(frozen=True)
 class Search:
-    """One that is over: its trials, how long it took, and what its chief held after so many trials had ended, in MB."""
+    """One that is over: what it took of the clock and of the cores, and what its chief held after each trial, MB."""
 
     workers: int
+    cores: int
     results: Sequence[Result]
     seconds: float
+    core_seconds: float
     chief_mb: Mapping[int, float]
 
     @property
@@ -49,9 +55,14 @@ class Search:
         """Trials a minute."""
         return len(self.results) / self.seconds * 60
 
+    @property
+    def busy(self) -> float:
+        """The share of the time in which the cores worked."""
+        return self.core_seconds / self.seconds / self.cores
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table, and the ratio of the first number of workers to each other one."""
+    """Print the table, and how many times the trials of the first search the others make in a minute."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description="See the module's head.")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="default: 1 2")
     parser.add_argument("--trials", type=int, default=12, help="of each search (default: 12)")
@@ -59,25 +70,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--space", default="quick", help="default: quick")
     options = parser.parse_args(arguments)
     print(HEAD, flush=True)
+    cores = sorted(os.sched_getaffinity(0))
+    plans = [(workers, cores) for workers in options.workers]
+    if len(plans) > 1:
+        plans.append((1, cores[: max(1, len(cores) // plans[-1][0])]))
     searches = []
-    for workers in options.workers:
-        searches.append(search(workers, options.trials, options.epochs, options.space))
+    for workers, own in plans:
+        searches.append(search(workers, own, options.trials, options.epochs, options.space))
         print(row(searches[-1]), flush=True)
-    for one in searches[1:]:
-        ratio = one.pace / searches[0].pace
-        print(f"\nworkers {one.workers} : {searches[0].workers}: trials a minute {ratio:.2f} ×")
+    first, *others = searches
+    for one in others:
+        ratio, most = one.pace / first.pace, one.cores / first.cores / first.busy
+        print(
+            f"\n{one.workers} on {one.cores} cores : {first.workers} on {first.cores}: {ratio:.2f} × (most: {most:.2f})"
+        )
 
 
-def search(workers: int, trials: int, epochs: int, space: str) -> Search:
+def search(workers: int, cores: Sequence[int], trials: int, epochs: int, space: str) -> Search:
     """Run one to its end. Raises UserError where it fails."""
     with tempfile.TemporaryDirectory() as place:
         folder = SearchFolder(Path(place) / "search")
         command = [sys.executable, "-m", "tuner.search", "configs/gru.yaml", "wandb.mode=disabled"]
         command += [f"tuner.folder={place}", "tuner.name=search", f"tuner.space={space}", f"tuner.workers={workers}"]
         command += [f"tuner.trials={trials}", f"tuner.epochs={epochs}"]
-        begin = time.perf_counter()
+        begin, worked = time.perf_counter(), _core_seconds()
         with (Path(place) / "log.txt").open("w+") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores)
+            )
             watched: dict[int, float] = {}
             watcher = threading.Thread(target=_watch, args=(process, folder, watched))
             watcher.start()
@@ -86,7 +106,14 @@ def search(workers: int, trials: int, epochs: int, space: str) -> Search:
             if code:
                 log.seek(0)
                 raise UserError(f"the search ended with code {code}:\n{log.read()}")
-        return Search(workers, read_results(folder), time.perf_counter() - begin, watched)
+        took, worked = time.perf_counter() - begin, _core_seconds() - worked
+        return Search(workers, len(cores), read_results(folder), took, worked, watched)
+
+
+def _core_seconds() -> float:
+    """That processes which have ended, and those that they had waited for, have worked."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def row(one: Search) -> str:
@@ -94,9 +121,10 @@ def row(one: Search) -> str:
     start, best = one.results[0].objective, ranked(one.results)[0].objective
     peaks = [result.figures["memory_mb"] for result in one.results if "memory_mb" in result.figures]
     chief = [held for _, held in sorted(one.chief_mb.items())]
-    cells = [f"{one.workers}", f"{len(one.results)}", f"{len(failed(one.results))}", f"{one.seconds / 60:.1f}"]
+    cells = [str(count) for count in (one.workers, one.cores, len(one.results), len(failed(one.results)))]
+    cells += [f"{one.seconds / 60:.1f}", f"{one.pace:.2f}", f"{one.busy:.0%}"]
     losses = ["–" if start is None else f"{start:.3f}", f"{best:.3f}"]
-    return f"| {' | '.join([*cells, f'{one.pace:.2f}', *losses, _thirds(peaks), _thirds(chief)])} |"
+    return f"| {' | '.join([*cells, *losses, _thirds(peaks), _thirds(chief)])} |"
 
 
 def _watch(process: subprocess.Popen[bytes], folder: SearchFolder, held: dict[int, float]) -> None:
