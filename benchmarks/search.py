@@ -3,11 +3,9 @@
     python -m benchmarks.search                          12 trials each, about half an hour on two cores
     python -m benchmarks.search --workers 1 --trials 30  whether memory grows over 30 trials
 
-Each search is `python -m tuner.search` on the built-in song in a folder of its own. Workers share all cores: one alone
-trains on all of them, so that two cannot make more trials than one divided by the share of the time in which it kept
-the cores busy. Beside them stands one worker on as many cores as each of the last search's had. Memory is that of the
-chief and of each trial's own process, when it is highest; growth compares the means of the first and of the last third
-of the trials.
+Each search is `python -m tuner.search` on the built-in song in a folder of its own. A worker has one core; beside them
+stands one with all cores. Memory is that of the chief and of each trial's own process, when it is highest; growth
+compares the means of the first and of the last third of the trials.
 """
 
 from __future__ import annotations
@@ -34,14 +32,21 @@ from tuner.results import Result, failed, ranked, read_results
 
 LOOK_SECONDS = 1.0
 HEAD = (
-    "| workers | cores | trials | failed | minutes | trials/min | cores busy | start | best "
+    "| workers | cores each | trials | failed | minutes | trials/min | cores busy | start | best "
     "| trial, MB: first, last third | chief, MB: first, last third |\n| --- |" + " ---: |" * 10
 )
 
 
 @dataclass(frozen=True)
 class Search:
-    """One that is over: what it took of the clock and of the cores, and what its chief held after each trial, MB."""
+    """One that is over.
+
+    Attributes:
+        workers, cores: how many, and of each.
+        results: its trials.
+        seconds, core_seconds: that it took by the clock, and of all cores.
+        chief_mb: the most that the chief held after so many trials had ended.
+    """
 
     workers: int
     cores: int
@@ -57,8 +62,8 @@ class Search:
 
     @property
     def busy(self) -> float:
-        """The share of the time in which the cores worked."""
-        return self.core_seconds / self.seconds / self.cores
+        """How many cores were at work, on average."""
+        return self.core_seconds / self.seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,34 +75,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--space", default="quick", help="default: quick")
     options = parser.parse_args(arguments)
     print(HEAD, flush=True)
-    cores = sorted(os.sched_getaffinity(0))
-    plans = [(workers, cores) for workers in options.workers]
+    plans = [(workers, 1) for workers in options.workers]
     if len(plans) > 1:
-        plans.append((1, cores[: max(1, len(cores) // plans[-1][0])]))
+        plans.append((1, len(os.sched_getaffinity(0))))
     searches = []
-    for workers, own in plans:
-        searches.append(search(workers, own, options.trials, options.epochs, options.space))
+    for workers, cores in plans:
+        searches.append(search(workers, cores, options.trials, options.epochs, options.space))
         print(row(searches[-1]), flush=True)
     first, *others = searches
     for one in others:
-        ratio, most = one.pace / first.pace, one.cores / first.cores / first.busy
-        print(
-            f"\n{one.workers} on {one.cores} cores : {first.workers} on {first.cores}: {ratio:.2f} × (most: {most:.2f})"
-        )
+        print(f"\n{one.workers} × {one.cores} cores : {first.workers} × {first.cores}: {one.pace / first.pace:.2f} ×")
 
 
-def search(workers: int, cores: Sequence[int], trials: int, epochs: int, space: str) -> Search:
+def search(workers: int, cores: int, trials: int, epochs: int, space: str) -> Search:
     """Run one to its end. Raises UserError where it fails."""
     with tempfile.TemporaryDirectory() as place:
         folder = SearchFolder(Path(place) / "search")
         command = [sys.executable, "-m", "tuner.search", "configs/gru.yaml", "wandb.mode=disabled"]
         command += [f"tuner.folder={place}", "tuner.name=search", f"tuner.space={space}", f"tuner.workers={workers}"]
-        command += [f"tuner.trials={trials}", f"tuner.epochs={epochs}"]
+        command += [f"tuner.cores={cores}", f"tuner.trials={trials}", f"tuner.epochs={epochs}"]
         begin, worked = time.perf_counter(), _core_seconds()
         with (Path(place) / "log.txt").open("w+") as log:
-            process = subprocess.Popen(
-                command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores)
-            )
+            process = subprocess.Popen(command, stdout=log, stderr=log)
             watched: dict[int, float] = {}
             watcher = threading.Thread(target=_watch, args=(process, folder, watched))
             watcher.start()
@@ -107,7 +106,7 @@ def search(workers: int, cores: Sequence[int], trials: int, epochs: int, space: 
                 log.seek(0)
                 raise UserError(f"the search ended with code {code}:\n{log.read()}")
         took, worked = time.perf_counter() - begin, _core_seconds() - worked
-        return Search(workers, len(cores), read_results(folder), took, worked, watched)
+        return Search(workers, cores, read_results(folder), took, worked, watched)
 
 
 def _core_seconds() -> float:
@@ -122,7 +121,7 @@ def row(one: Search) -> str:
     peaks = [result.figures["memory_mb"] for result in one.results if "memory_mb" in result.figures]
     chief = [held for _, held in sorted(one.chief_mb.items())]
     cells = [str(count) for count in (one.workers, one.cores, len(one.results), len(failed(one.results)))]
-    cells += [f"{one.seconds / 60:.1f}", f"{one.pace:.2f}", f"{one.busy:.0%}"]
+    cells += [f"{one.seconds / 60:.1f}", f"{one.pace:.2f}", f"{one.busy:.2f}"]
     losses = ["–" if start is None else f"{start:.3f}", f"{best:.3f}"]
     return f"| {' | '.join([*cells, *losses, _thirds(peaks), _thirds(chief)])} |"
 

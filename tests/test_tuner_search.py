@@ -21,8 +21,9 @@ import soundfile
 from sonicrnn.config import load_as, load_settings
 from sonicrnn.errors import UserError
 from tests.test_tuner_trial import TINY
+from tuner import keeper
 from tuner.folder import SearchFolder, enter, identity
-from tuner.keeper import core_shares
+from tuner.keeper import core_shares, workers_here
 from tuner.results import Result, failed, ranked, read_results, write_pictures, write_tables
 from tuner.search import _free_port, _role
 from tuner.settings import SearchSettings
@@ -82,11 +83,25 @@ def test_the_part_of_a_process_is_kerastuners_own_variables() -> None:
         _role({**given, "KERASTUNER_TUNER_ID": "a/b"})
 
 
-def test_cores_are_shared_out() -> None:
-    cores = sorted(os.sched_getaffinity(0))
-    assert core_shares(1) == [cores]
-    assert sorted(core for share in core_shares(len(cores)) for core in share) == cores
-    assert core_shares(len(cores) + 1) == [[]] * (len(cores) + 1)
+def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 4, 9, 8})
+    assert core_shares(2, cores=1) == [[3], [4]]
+    assert core_shares(2, cores=2) == [[3, 4], [5, 8]]
+    assert core_shares(2, cores=8) == [[3, 4], [5, 8]]
+    assert core_shares(1, cores=8) == [[3, 4, 5, 8, 9]]
+    assert core_shares(6, cores=1) == [[]] * 6
+
+
+def test_there_are_as_many_workers_as_a_machine_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(keeper, "GPUS", ())
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 15_000_000_000 // 4096}
+    monkeypatch.setattr(os, "sysconf", pages.__getitem__)
+    assert workers_here(1) == 7  # the memory ends first
+    assert workers_here(4) == 2
+    assert workers_here(16) == 1
+    monkeypatch.setattr(keeper, "GPUS", ("/dev/null",))
+    assert workers_here(1) == 1
 
 
 def test_a_search_goes_on_with_the_same_settings_alone(tmp_path: Path) -> None:
@@ -94,7 +109,7 @@ def test_a_search_goes_on_with_the_same_settings_alone(tmp_path: Path) -> None:
     assert not enter(search, settings, space, fresh=False)
     assert search.load() == (settings, space)
     assert enter(search, settings, space, fresh=False)
-    assert enter(search, *started(tmp_path, "tuner.trials=50", "tuner.workers=2")[1:], fresh=False)
+    assert enter(search, *started(tmp_path, "tuner.trials=50", "tuner.workers=2", "tuner.cores=2")[1:], fresh=False)
     with pytest.raises(UserError, match=r"tuner\.epochs: 8 -> 9"):
         enter(search, *started(tmp_path, "tuner.epochs=9")[1:], fresh=False)
     other = load_space("recommended", settings.start(), comparable=True)

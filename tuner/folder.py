@@ -22,8 +22,8 @@ from tuner.space import Space, load_space
 # What may change while a search goes on: how long it takes, and where and how it is run. (Where the space is read from,
 # too: what it holds may not.)
 FREE_TO_CHANGE = (
-    "tuner.trials:", "tuner.minutes:", "tuner.workers:", "tuner.memory_gb:", "tuner.retries:", "tuner.lost_seconds:",
-    "tuner.folder:", "tuner.name:", "tuner.space:", "wandb.", "runs:", "name:", "song.cache:",
+    "tuner.trials:", "tuner.minutes:", "tuner.workers:", "tuner.cores:", "tuner.memory_gb:", "tuner.retries:",
+    "tuner.lost_seconds:", "tuner.folder:", "tuner.name:", "tuner.space:", "wandb.", "runs:", "name:", "song.cache:",
 )  # fmt: skip
 HERE = (*FREE_TO_CHANGE, "song.path:")  # what may differ between the machines of one search
 

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json
@@ -22,6 +23,8 @@ from tuner.settings import TunerSettings
 
 LOOK_SECONDS = 0.2
 MOST_CHIEFS = 5  # that are started for one search before it is given up
+WORKER_GB = 2.0  # that a trial of the recommended model takes at most
+GPUS = ("/dev/nvidiactl", "/dev/kfd")
 MOST_DEATHS = 5  # of a worker's processes in a row, before any trial began
 
 Report = Callable[[str], None]
@@ -107,10 +110,8 @@ def keep_worker(worker: Worker) -> None:
 def keep_search(search: SearchFolder, settings: TunerSettings, address: tuple[str, int], report: Report) -> None:
     """Keep a chief and all workers going on this machine until the search is over. Raises UserError where it cannot."""
     variables = {"KERASTUNER_ORACLE_IP": address[0], "KERASTUNER_ORACLE_PORT": str(address[1])}
-    shares = core_shares(settings.workers)
-    workers = [
-        Worker(f"worker-{index + 1}", search, settings, variables, shares[index]) for index in range(settings.workers)
-    ]
+    shares = core_shares(settings.workers or workers_here(settings.cores), settings.cores)
+    workers = [Worker(f"worker-{index + 1}", search, settings, variables, share) for index, share in enumerate(shares)]
     chief, chiefs = _start_chief(search, variables), 1
     try:
         while (code := chief.poll()) is None or code < 0:
@@ -132,14 +133,26 @@ def keep_search(search: SearchFolder, settings: TunerSettings, address: tuple[st
                 stop(process)
 
 
-def core_shares(workers: int) -> list[list[int]]:
-    """This process's cores, shared out; none for each, which is no limit, where there are more workers than cores."""
-    if not hasattr(os, "sched_getaffinity"):
-        return [[]] * workers
-    cores = sorted(os.sched_getaffinity(0))
-    if workers > len(cores):
-        return [[]] * workers
-    return [cores[index * len(cores) // workers : (index + 1) * len(cores) // workers] for index in range(workers)]
+def workers_here(cores: int) -> int:
+    """How many workers of so many cores this machine has room for; one where a GPU does the work."""
+    if any(Path(device).exists() for device in GPUS):
+        return 1
+    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return max(1, min(len(_cores()) // cores, int(memory_gb / WORKER_GB)))
+
+
+def core_shares(workers: int, cores: int) -> list[list[int]]:
+    """So many of this process's cores for each, or fewer where there are fewer.
+
+    None for each, which is no limit, where there are more workers than cores.
+    """
+    here = _cores()
+    each = min(cores, len(here) // workers)
+    return [here[index * each : (index + 1) * each] for index in range(workers)]
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _start_chief(search: SearchFolder, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:

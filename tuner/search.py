@@ -1,8 +1,8 @@
 """`python -m tuner.search configs/gru.yaml tuner.trials=12`: find better settings for a song.
 
-One command does all of it on this machine: it starts a chief and `tuner.workers` workers. With KERASTUNER_TUNER_ID set
-it is one of them, as KerasTuner has it: the chief where the name has `chief` in it, else a worker; then
-KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT say where the chief is.
+One command does all of it on this machine: it starts a chief and `tuner.workers` workers, one a core. With
+KERASTUNER_TUNER_ID set it is one of them, as KerasTuner has it: the chief where the name has `chief` in it, else a
+worker; then KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT say where the chief is.
 """
 
 from __future__ import annotations

@@ -20,7 +20,10 @@ class TunerSettings(Section):
     trials: int | None = Field(12, ge=1, le=100_000, description="null: no limit but minutes")
     minutes: float | None = Field(None, gt=0, description="no trial begins later; null: no limit but trials")
     epochs: int = Field(8, ge=1, le=10_000, description="longest training of a trial; each hears as much of the song")
-    workers: int = Field(1, ge=1, le=1000, description="on this machine, each with its share of the cores")
+    workers: int | None = Field(
+        None, ge=1, le=1000, description="on this machine; null: as many as its cores and its memory have room for"
+    )
+    cores: int = Field(1, ge=1, le=1000, description="of each worker: many small trainings end sooner side by side")
     memory_gb: float | None = Field(None, gt=0, description="most that a trial may take; null: what the machine has")
     retries: int = Field(1, ge=0, le=100, description="how often a trial is taken up again whose process was killed")
     lost_seconds: float = Field(60, ge=5, description="of silence, after which a worker's trial goes to another")
