@@ -309,7 +309,7 @@ def test_two_workers_share_twelve_trials_and_find_better_settings(tmp_path: Path
 @pytest.mark.timeout(900)
 def test_a_killed_search_leaves_no_process_behind_and_resumes(tmp_path: Path, song_file: Path) -> None:
     folder, log = tmp_path / "resumed", tmp_path / "log.txt"
-    options = command(song_file, folder, "tuner.trials=2", "tuner.epochs=3")
+    options = command(song_file, folder, "tuner.trials=2", "tuner.workers=1", "tuner.epochs=3")
     with running(options, log) as process:
         wait_for(lambda: working_on(folder, "worker-1"))
         worker, trial = working_on(folder, "worker-1") or (0, "")
@@ -357,7 +357,7 @@ def test_a_machine_is_lost_and_another_joins_late(tmp_path: Path, song_file: Pat
 @pytest.mark.timeout(900)
 def test_a_trial_that_takes_too_much_memory_fails_and_the_next_begins(tmp_path: Path, song_file: Path) -> None:
     folder, log = tmp_path / "memory", tmp_path / "log.txt"
-    options = ("tuner.trials=2", "tuner.memory_gb=0.75", "model.front=[16384,1500]")
+    options = ("tuner.trials=2", "tuner.workers=1", "tuner.memory_gb=0.75", "model.front=[16384,1500]")
     with running(command(song_file, folder, *options), log) as process:
         assert process.wait(timeout=600) == 2, log.read_text()
     results = accounted_for(folder, 2)
