@@ -9,9 +9,8 @@ training: a share of the batch for each core. Keras' and PyTorch's are their own
 all threads for each product. Each has a process of its own, so that nobody's threads wait in another's way; they take
 turns, A B C A B C, after a step each that does not count, and a figure is the median of the turns. Where state is
 carried, a batch begins where the one before it ended and no gradient goes back over the border. The share of the peak
-is what the matrix products of our step come to, backward counted twice, over what the best of some large products of
-this machine, in TensorFlow with as many threads, comes to. Memory is what a process holds at most beyond what it held
-before its model was made.
+is what the matrix products of our step come to over what the best of some large products of this machine, in TensorFlow
+with as many threads, comes to. Memory is what a process holds at most beyond what it held before its model was made.
 
 PyTorch is the extra `bench` (`pip install '.[bench]'`); without it the other columns are measured.
 """
@@ -74,10 +73,11 @@ class Row:
 
     @property
     def products(self) -> float:
-        """Floating point operations of a step's matrix products."""
+        """Floating point operations of a step's matrix products; nobody wants the gradient of the frames."""
         first, second = WIDTHS[self.kind]
-        layers = GATES[self.kind] * (first * (self.frame + first) + second * (first + second))
-        return 3 * 2.0 * self.sequence * self.batch * (layers + second * self.frame)
+        layers = GATES[self.kind] * (first * first + second * (first + second))
+        frames = GATES[self.kind] * first * self.frame
+        return 2.0 * self.sequence * self.batch * (3 * (layers + second * self.frame) + 2 * frames)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets [batch, sequence, frame] float32."""

@@ -45,8 +45,10 @@ def test_a_peer_that_ends_is_told_of() -> None:
 
 
 def test_products_are_counted_by_hand() -> None:
-    gru = 3 * (199 * (40 + 199) + 256 * (199 + 256)) + 256 * 40
-    assert Row("gru", 40, 100, 128, carried=True).products == 3 * 2 * 100 * 128 * gru
+    forward_and_backward = 3 * (3 * (199 * 199 + 256 * (199 + 256)) + 256 * 40)
+    frames = 2 * 3 * 199 * 40  # and their weights
+    row = Row("gru", 40, 100, 128, carried=True)
+    assert row.products == 2 * 100 * 128 * (forward_and_backward + frames)
 
 
 def test_without_pytorch_it_says_so_and_goes_on(
