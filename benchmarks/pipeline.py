@@ -1,10 +1,13 @@
 """Does the pipeline keep ahead of the training step, and does its memory stay flat however long the song is?
 
-    python -m benchmarks.pipeline            both tables, about three minutes on two cores
+    python -m benchmarks.pipeline            all tables, about four minutes on two cores
     python -m benchmarks.pipeline --hours 1  a shorter longest song (ten hours need 2.3 GB on the disk for a while)
 
 Delivered: frames a second that the tf.data pipeline hands out when nobody works on them. Consumed: frames a second that
-the training step takes when its batch is already there. Both are medians of blocks of steps, taken in turn. Memory is
+the training step takes when its batch is already there. Both are medians of blocks of steps, taken in turn. Beside
+them, also in turn, stand those who have the whole song as an array of normalised frames in memory and cut the same
+windows from it in random order: Keras' `timeseries_dataset_from_array` and PyTorch's `DataLoader`, the latter with no
+process of its own or with one a core, whichever is faster. PyTorch is the extra `bench`. Memory is
 what the process holds of its own (RssAnon) beside the song, which is mapped from the disk: the highest of two stretches
 of batches, one after the other. It moves up and down with the batches that happen to be under way.
 """
@@ -12,12 +15,14 @@ of batches, one after the other. It moves up and down with the batches that happ
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +61,18 @@ def main() -> None:
     for name, arguments in MODELS.items():
         delivered, consumed = _speeds(arguments)
         print(f"| {name} | {delivered:,.0f} | {consumed:,.0f} | {delivered / consumed:.0f} × |", flush=True)
+    torch = importlib.util.find_spec("torch") is not None
+    if not torch:
+        print("\nPyTorch is missing, so its column is empty: `pip install '.[bench]'` adds it.")
+    print(
+        "\n| the same windows | ours, frames/s | Keras | PyTorch | ours ÷ Keras | ours ÷ PyTorch |"
+        + "\n| ---"
+        + " | ---:" * 5
+        + " |"
+    )
+    for name, arguments in MODELS.items():
+        if "waveform" in name:
+            print(_peers_line(name, _peers(arguments, torch)), flush=True)
     print(f"\n| song | memory, first {MEMORY_STEPS} batches, MB | next {MEMORY_STEPS}, MB |\n| --- | --- | --- |")
     for minutes in (*MEMORY_MINUTES, 60 * options.hours):
         first, then = _memory_in_a_process(minutes)
@@ -88,6 +105,79 @@ def _speeds(arguments: list[str]) -> tuple[float, float]:
             speeds["delivered"].append(frames * _steps_a_second(lambda: next(batches), 40))
             speeds["consumed"].append(frames * _steps_a_second(lambda: train_step(fixed)["loss"].numpy(), 4))
     return float(np.median(speeds["delivered"])), float(np.median(speeds["consumed"]))
+
+
+def _peers(arguments: list[str], torch: bool) -> dict[str, float]:
+    """Frames a second that each hands out of the built-in song's training part."""
+    from sonicrnn.config import load_settings
+    from sonicrnn.devices import cores
+    from sonicrnn.pipeline import training_data
+    from sonicrnn.run import Run
+    from sonicrnn.song import open_song
+    from sonicrnn.training import prepare
+
+    settings = load_settings(arguments[0], arguments[1:])
+    data, size = settings.data, settings.frames.frame_length
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(Run(Path(folder)), settings, open_song(settings.song, report=lambda line: None))
+        table = prepared.training
+        samples = table.rows[: len(table.rows) // size * size]
+        scaled = (samples - table.encoding.normaliser.offset) / table.encoding.normaliser.scale
+        frames = scaled.reshape(-1, size).astype(np.float32)
+        stride = table.shift_rows // size
+        peers = {"ours": iter(training_data(table, settings.seed))}
+        peers["Keras"] = iter(keras_windows(frames, data.sequence_length, stride, data.batch_size))
+        if torch:
+            for processes in (0, cores()):
+                loader = torch_windows(frames, data.sequence_length, stride, data.batch_size, processes)
+                peers[f"PyTorch {processes}"] = iter(loader)
+        speeds: dict[str, list[float]] = {peer: [] for peer in peers}
+        for batches in peers.values():
+            next(batches)
+        for _ in range(ROUNDS):
+            for peer, batches in peers.items():
+                heard = data.batch_size * data.sequence_length
+                speeds[peer].append(heard * _steps_a_second(lambda batches=batches: next(batches), 40))
+    found = {peer: float(np.median(some)) for peer, some in speeds.items()}
+    of_torch = [speed for peer, speed in found.items() if peer.startswith("PyTorch")]
+    return {peer: found[peer] for peer in ("ours", "Keras")} | ({"PyTorch": max(of_torch)} if of_torch else {})
+
+
+def keras_windows(frames: np.ndarray, length: int, stride: int, batch: int) -> Iterable[object]:
+    """Endless batches of (inputs, targets) [batch, length, size] from frames [time, size], in random order."""
+    import keras
+
+    windows = keras.utils.timeseries_dataset_from_array(
+        frames, None, length + 1, sequence_stride=stride, batch_size=batch, shuffle=True, seed=1
+    )
+    return windows.map(lambda window: (window[:, :-1], window[:, 1:])).repeat().prefetch(4)
+
+
+def torch_windows(frames: np.ndarray, length: int, stride: int, batch: int, processes: int) -> Iterable[object]:
+    """The same of PyTorch."""
+    import torch
+
+    song = torch.from_numpy(frames)
+
+    class Windows(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 1 + (len(song) - length - 1) // stride
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            window = song[index * stride : index * stride + length + 1]
+            return window[:-1], window[1:]
+
+    loader = torch.utils.data.DataLoader(
+        Windows(), batch, shuffle=True, num_workers=processes, persistent_workers=processes > 0
+    )
+    return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
+def _peers_line(name: str, speeds: dict[str, float]) -> str:
+    columns = ("ours", "Keras", "PyTorch")
+    cells = [f"{speeds[peer]:,.0f}" if peer in speeds else "–" for peer in columns]
+    cells += [f"{speeds['ours'] / speeds[peer]:.1f} ×" if peer in speeds else "–" for peer in columns[1:]]
+    return f"| {name} | {' | '.join(cells)} |"
 
 
 def _steps_a_second(step: Callable[[], object], count: int) -> float:
