@@ -37,7 +37,7 @@ class Chance:
         """Numbers from 0 to 1, [batch, *shape]."""
         return self._each(purpose, lambda seed: tf.random.stateless_uniform(shape, seed))
 
-    def alike(self, purpose: int, most: int) -> tf.Tensor:
+    def alike(self, purpose: int, most: int | tf.Tensor) -> tf.Tensor:
         """A whole number from 0 to `most`, the same for all sequences of the step: scalar int32."""
         seed = tf.stack([self._first(purpose), tf.cast(self.step, tf.int64)])
         return tf.random.stateless_uniform([], seed, 0, most + 1, tf.int32)

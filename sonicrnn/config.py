@@ -205,7 +205,7 @@ class GanSettings(Section):
     penalty: float = Field(1.0, ge=0, le=1e4, description="R1: weight of the discriminator's slope at song frames")
     rate: float = Field(1.0, gt=0, le=100, description="the discriminator's learning rate, in units of the model's")
     run_steps: int = Field(12, ge=2, le=256, description="frames of the free runs at the end of each sequence")
-    run_ahead: int = Field(0, ge=0, le=65_536, description="most frames that they have run for before those")
+    run_ahead: int = Field(0, ge=0, le=65_536, description="most frames of them before those, as there is room")
     run_score: float = Field(1.0, ge=0, le=100, description="weight of the energy score of the free runs")
     every: int = Field(8, ge=1, le=1000, description="frames between two that the discriminator judges in a sequence")
 
@@ -336,11 +336,11 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _has_room_for_runs(self) -> Settings:
-        needed = self.gan.run_ahead + self.gan.run_steps + self.gan.window
+        needed = self.gan.run_steps + self.gan.window
         if self.model.head.kind == "gan" and self.data.sequence_length < needed:
             raise ValueError(
-                f"data.sequence_length {self.data.sequence_length} must hold gan.run_ahead, gan.run_steps and "
-                f"gan.window: take {needed} frames or more"
+                f"data.sequence_length {self.data.sequence_length} must hold gan.run_steps and gan.window: "
+                f"take {needed} frames or more"
             )
         return self
 

@@ -135,14 +135,16 @@ class DenoisingGan(SongModel):
         Args:
             share: of `_shares`.
             frames: [batch, time + 1, dimension], the song's, its inputs and targets.
-            made: the runs begin up to `run_ahead` steps before those that are scored.
+            made: the runs begin up to `run_ahead` steps before those that are scored, as far as the share goes back.
 
         Returns:
             parameters [batch, time, parameter], the state after the share, and the runs.
         """
         inputs, _, noise, before, chance = share
-        ahead = chance.alike(AHEAD_STEPS, made.run_ahead) if made.run_ahead else 0
-        first = tf.shape(inputs)[1] + 1 - made.run_steps - ahead  # of the run, among the frames
+        first = tf.shape(inputs)[1] + 1 - made.run_steps  # of what is scored of the runs, among the frames
+        most = tf.minimum(made.run_ahead, first - made.window + 1)
+        ahead = chance.alike(AHEAD_STEPS, most) if made.run_ahead else 0
+        first -= ahead
         with self._noisy_weights(chance):
             read, states = self.follow(inputs[:, :first], before, noise, chance)
             beside, after = self.follow(inputs[:, first:], states, noise, chance)

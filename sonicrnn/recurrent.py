@@ -245,14 +245,25 @@ def _blocks(time, length, body, carry, arrays, backwards=False):
 
 def _loop(count, body, carry, arrays):
     """`body` takes and gives what is carried on and arrays that are written."""
+
+    def step(index, carry, arrays):
+        made, arrays = body(index, carry, arrays)
+        return index + 1, tf.nest.map_structure(_shaped, made, carry), arrays
+
     _, carry, arrays = tf.while_loop(
         lambda index, *_: index < count,
-        lambda index, carry, arrays: (index + 1, *body(index, carry, arrays)),
+        step,
         (0, carry, arrays),
         maximum_iterations=count,
         parallel_iterations=1,
     )
     return carry, arrays
+
+
+def _shaped(value, like):
+    """The value, known to have the shape of what it takes the place of: a single row might else have been broadcast."""
+    value.set_shape(like.shape)
+    return value
 
 
 def _array(like, count, width):

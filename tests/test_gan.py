@@ -188,6 +188,18 @@ def test_runs_that_ran_ahead_are_those_of_a_longer_run(monkeypatch: pytest.Monke
     np.testing.assert_allclose(runs.known, tf.stack(seen[-5:-1], 1), atol=1e-5)
 
 
+def test_runs_go_back_no_farther_than_the_sequence() -> None:
+    model, encoding = model_of()
+    inputs, targets = batch_of(encoding)
+    made, frames = settings_of(gan={**GAN["gan"], "run_ahead": 1000}).gan, tf.concat([inputs[:, :1], targets], 1)
+    shapes = set()
+    for step in range(30):
+        chance = Chance(3, tf.constant(step), tf.range(BATCH, dtype=tf.int64))
+        whole, _, runs = model._read_and_run((inputs, targets, tf.zeros([BATCH, 1, 1]), None, chance), frames, made)
+        shapes.add((whole.shape[1], runs.history.shape[1], runs.frames.shape[1]))
+    assert shapes == {(TIME, made.window - 1, made.run_steps)}
+
+
 def test_of_what_runs_ahead_nothing_is_learned() -> None:
     model, encoding = model_of()
     inputs, targets = batch_of(encoding)
@@ -426,9 +438,9 @@ def test_draws_that_do_not_differ_have_no_spread() -> None:
 
 
 def test_a_sequence_must_hold_a_run() -> None:
-    words = r"sequence_length 10 must hold gan.run_ahead, gan.run_steps and gan.window: take 11"
+    words = r"sequence_length 10 must hold gan.run_steps and gan.window: take 11"
     with pytest.raises(UserError, match=words):
-        settings_of(data={"sequence_length": 10}, gan={"run_steps": 4, "run_ahead": 4, "window": 3})
+        settings_of(data={"sequence_length": 10}, gan={"run_steps": 8, "window": 3})
     parse_settings({"data": {"sequence_length": 10}}, "no gan")
 
 

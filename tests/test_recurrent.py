@@ -117,6 +117,24 @@ def with_gradients_of_a_sum(layer: keras.layers.Layer, inputs: tf.Tensor, states
     return outputs, tape.gradient(total, layer.trainable_variables)
 
 
+def test_a_batch_of_one_whose_size_is_known_goes_through_a_graph(kind: str) -> None:
+    fast, plain = pair(kind, return_sequences=True)
+    inputs = tf.constant(noise(1, TIME, FEATURE))
+    state = [tf.constant(noise(1, WIDTH, seed=index)) for index in range(1 if kind == "gru" else 2)]
+
+    def worked(layer: keras.layers.Layer) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        @tf.function
+        def slopes() -> tuple[tf.Tensor, list[tf.Tensor]]:
+            with tf.GradientTape() as tape:
+                outputs = layer(inputs, initial_state=state)
+                total = tf.reduce_sum(tf.square(outputs))
+            return outputs, tape.gradient(total, layer.trainable_variables)
+
+        return slopes()
+
+    assert_near(tf.nest.flatten(worked(fast)), tf.nest.flatten(worked(plain)), 1e-4)
+
+
 def test_without_an_initial_state_they_start_at_rest(kind: str) -> None:
     fast, plain = pair(kind, return_sequences=True)
     inputs = noise(BATCH, TIME, FEATURE)
