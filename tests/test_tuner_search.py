@@ -291,7 +291,10 @@ def test_a_worker_and_the_chief_are_killed_and_no_trial_is_lost(tmp_path: Path, 
 @pytest.mark.timeout(900)
 def test_two_workers_share_twelve_trials_and_find_better_settings(tmp_path: Path, song_file: Path) -> None:
     folder, log = tmp_path / "twelve", tmp_path / "log.txt"
-    with running(command(song_file, folder, "tuner.workers=2", "tuner.epochs=2"), log) as process:
+    options = command(song_file, folder, "tuner.trials=12", "tuner.workers=2", "tuner.epochs=2")
+    with folder.with_suffix(".yaml").open("a") as space:  # so few steps learn more with longer ones
+        space.write("train.learning_rate: {low: 2.0e-3, high: 5.0e-2, scale: log}\n")
+    with running(options, log) as process:
         assert process.wait(timeout=800) == 0, log.read_text()
     results = accounted_for(folder, 12)
     assert {result.status for result in results} == {"completed"}, log.read_text()
