@@ -7,9 +7,9 @@ Delivered: frames a second that the tf.data pipeline hands out when nobody works
 the training step takes when its batch is already there. Both are medians of blocks of steps, taken in turn. Beside
 them, also in turn, stand those who have the whole song as an array of normalised frames in memory and cut the same
 windows from it in random order: Keras' `timeseries_dataset_from_array` and PyTorch's `DataLoader`, the latter with no
-process of its own or with one a core, whichever is faster. PyTorch is the extra `bench`. Memory is
-what the process holds of its own (RssAnon) beside the song, which is mapped from the disk: the highest of two stretches
-of batches, one after the other. It moves up and down with the batches that happen to be under way.
+process of its own or with one a core, whichever is faster. PyTorch is the extra `bench`. Memory is what the process
+holds of its own (RssAnon) beside the song, which is mapped from the disk: the highest of two stretches of batches, one
+after the other. It moves up and down with the batches that happen to be under way.
 """
 
 from __future__ import annotations
@@ -64,12 +64,8 @@ def main() -> None:
     torch = importlib.util.find_spec("torch") is not None
     if not torch:
         print("\nPyTorch is missing, so its column is empty: `pip install '.[bench]'` adds it.")
-    print(
-        "\n| the same windows | ours, frames/s | Keras | PyTorch | ours ÷ Keras | ours ÷ PyTorch |"
-        + "\n| ---"
-        + " | ---:" * 5
-        + " |"
-    )
+    print("\n| the same windows | ours, frames/s | Keras | PyTorch | ours ÷ Keras | ours ÷ PyTorch |")
+    print("| ---" + " | ---:" * 5 + " |")
     for name, arguments in MODELS.items():
         if "waveform" in name:
             print(_peers_line(name, _peers(arguments, torch)), flush=True)
@@ -121,9 +117,7 @@ def _peers(arguments: list[str], torch: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(Run(Path(folder)), settings, open_song(settings.song, report=lambda line: None))
         table = prepared.training
-        samples = table.rows[: len(table.rows) // size * size]
-        scaled = (samples - table.encoding.normaliser.offset) / table.encoding.normaliser.scale
-        frames = scaled.reshape(-1, size).astype(np.float32)
+        frames = table.encoding.encode(table.rows[None])[0].numpy()
         stride = table.shift_rows // size
         peers = {"ours": iter(training_data(table, settings.seed))}
         peers["Keras"] = iter(keras_windows(frames, data.sequence_length, stride, data.batch_size))

@@ -109,15 +109,16 @@ def gru_sequence(inputs, state, kernel, recurrent, bias):
         return _loop(tf.shape(part)[0], forward, h, arrays)
 
     _, arrays = _blocks(time, length, block, state, tuple(_array(inputs, time, size * width) for size in (1, 2, 1, 1)))
-    outputs = arrays[0].stack()
+    states, *known = arrays
+    outputs = states.stack()
 
     def gradient(upstream):
         transposed = tf.transpose(recurrent)
 
         def block(first, carry, arrays):
             last = tf.minimum(first + length, time)
-            before = _before(state, outputs, first, last)
-            gate, candidate, q = (array.gather(tf.range(first, last)) for array in forward_arrays)
+            before = _before(state, states, first, outputs[first:last])
+            gate, candidate, q = (array.gather(tf.range(first, last)) for array in known)
             z, r = tf.split(gate, 2, -1)
             # How much a change of h' at a step changes each pre-activation: known for all steps beforehand.
             to_candidate = (1 - z) * (1 - tf.square(candidate))
@@ -149,7 +150,6 @@ def gru_sequence(inputs, state, kernel, recurrent, bias):
         )
         return _inputs(dxs, inputs, kernel), dstate, dkernel, drecurrent, dbias
 
-    forward_arrays = arrays[1:]
     return outputs, gradient
 
 
@@ -162,7 +162,7 @@ def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
     time, width = tf.shape(inputs)[0], recurrent.shape[0]
     length = _block_length(inputs, 4 * width)
     # In here o comes first, so that the gates of one kind stand side by side.
-    kernel_here, recurrent_here, bias_here = (_rolled(value, width) for value in (kernel, recurrent, bias))
+    kernel_here, recurrent_here, bias_here = (tf.roll(value, width, -1) for value in (kernel, recurrent, bias))
 
     def block(first, carry, arrays):
         projected = _bulk_matmul(inputs[first : first + length], kernel_here) + bias_here
@@ -182,16 +182,16 @@ def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
     (_, last_memory), arrays = _blocks(
         time, length, block, (state, memory), tuple(_array(inputs, time, size * width) for size in (1, 1, 3, 1))
     )
-    outputs = arrays[0].stack()
+    states, *known = arrays
+    outputs = states.stack()
 
     def gradient(upstream, memory_upstream):
         transposed = tf.transpose(recurrent_here)
 
         def block(first, carry, arrays):
             last = tf.minimum(first + length, time)
-            memories, gate, g = (array.gather(tf.range(first, last)) for array in forward_arrays)
-            at_first = tf.cond(first > 0, lambda: forward_arrays[0].read(tf.maximum(first - 1, 0)), lambda: memory)
-            before = tf.concat([at_first[None], memories[:-1]], 0)
+            memories, gate, g = (array.gather(tf.range(first, last)) for array in known)
+            before = _before(memory, known[0], first, memories)
             o, i, f = tf.split(gate, 3, -1)
             squashed = tf.tanh(memories)
             to_memory = o * (1 - tf.square(squashed))
@@ -209,22 +209,21 @@ def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
                 carry = (tf.linalg.matmul(du, transposed), dc * tf.gather(f, step))
                 return carry, _written(arrays, step, (du,))
 
-            *states, dkernel, drecurrent, dbias = carry
-            states, (dus,) = _loop(last - first, backward, tuple(states), (_array(inputs, last - first, 4 * width),))
+            *later, dkernel, drecurrent, dbias = carry
+            later, (dus,) = _loop(last - first, backward, tuple(later), (_array(inputs, last - first, 4 * width),))
             du = tf.reshape(dus.stack(), [-1, 4 * width])
             dkernel += _weights(inputs[first:last], du)
-            drecurrent += _weights(_before(state, outputs, first, last), du)
-            carry = (*states, dkernel, drecurrent, dbias + tf.reduce_sum(du, 0))
+            drecurrent += _weights(_before(state, states, first, outputs[first:last]), du)
+            carry = (*later, dkernel, drecurrent, dbias + tf.reduce_sum(du, 0))
             return carry, _written(arrays, first // length, (du,))
 
         sums = (tf.zeros_like(state), memory_upstream, *map(tf.zeros_like, (kernel, recurrent, bias)))
         (dstate, dmemory, *slopes), (dus,) = _blocks(
             time, length, block, sums, (_array(inputs, -(-time // length), 4 * width),), backwards=True
         )
-        slopes = (_rolled(value, -width) for value in slopes)
+        slopes = (tf.roll(value, -width, -1) for value in slopes)
         return _inputs(dus, inputs, kernel_here), dstate, dmemory, *slopes
 
-    forward_arrays = arrays[1:]
     return (outputs, last_memory), gradient
 
 
@@ -275,15 +274,10 @@ def _written(arrays, index, values):
     return tuple(array.write(index, value) for array, value in zip(arrays, values, strict=True))
 
 
-def _before(state, outputs, first, last):
-    """The outputs one step earlier than those from `first` to `last`; before the first of all there was `state`."""
-    at_first = tf.cond(first > 0, lambda: outputs[tf.maximum(first - 1, 0)], lambda: state)
-    return tf.concat([at_first[None], outputs[first : last - 1]], 0)
-
-
-def _rolled(value, by):
-    """The last axis turned round by so many."""
-    return tf.roll(value, by, -1)
+def _before(begin, array, first, block):
+    """The values one step earlier than a block of those in the array; before the first of all there was `begin`."""
+    earlier = tf.cond(first > 0, lambda: array.read(tf.maximum(first - 1, 0)), lambda: begin)
+    return tf.concat([earlier[None], block[:-1]], 0)
 
 
 def _bulk_matmul(sequence, matrix):

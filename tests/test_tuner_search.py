@@ -23,7 +23,7 @@ from sonicrnn.errors import UserError
 from tests.test_tuner_trial import TINY
 from tuner import keeper
 from tuner.folder import SearchFolder, enter, identity
-from tuner.keeper import core_shares, workers_here
+from tuner.keeper import core_shares
 from tuner.results import Result, failed, ranked, read_results, write_pictures, write_tables
 from tuner.search import _free_port, _role
 from tuner.settings import SearchSettings
@@ -85,6 +85,7 @@ def test_the_part_of_a_process_is_kerastuners_own_variables() -> None:
 
 def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 4, 9, 8})
+    monkeypatch.setattr(keeper, "GPUS", ())
     assert core_shares(2, cores=1) == [[3], [4]]
     assert core_shares(2, cores=2) == [[3, 4], [5, 8]]
     assert core_shares(2, cores=8) == [[3, 4], [5, 8]]
@@ -97,11 +98,12 @@ def test_there_are_as_many_workers_as_a_machine_has_room_for(monkeypatch: pytest
     monkeypatch.setattr(keeper, "GPUS", ())
     pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 15_000_000_000 // 4096}
     monkeypatch.setattr(os, "sysconf", pages.__getitem__)
-    assert workers_here(1) == 7  # the memory ends first
-    assert workers_here(4) == 2
-    assert workers_here(16) == 1
+    assert len(core_shares(None, cores=1)) == 7  # the memory ends first
+    assert len(core_shares(None, cores=4)) == 2
+    assert len(core_shares(None, cores=16)) == 1
     monkeypatch.setattr(keeper, "GPUS", ("/dev/null",))
-    assert workers_here(1) == 1
+    assert core_shares(None, cores=1) == [list(range(8))]
+    assert core_shares(2, cores=1) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_a_search_goes_on_with_the_same_settings_alone(tmp_path: Path) -> None:
@@ -262,6 +264,13 @@ def accounted_for(folder: Path, count: int) -> list[Result]:
     return results
 
 
+def completed(folder: Path, count: int) -> list[Result]:
+    """All trials, each of which has come to its end."""
+    results = accounted_for(folder, count)
+    assert {result.status for result in results} == {"completed"}, [result.reason for result in results]
+    return results
+
+
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(900)
@@ -276,8 +285,7 @@ def test_a_worker_and_the_chief_are_killed_and_no_trial_is_lost(tmp_path: Path, 
         os.kill(json.loads((folder / "workers" / "chief.json").read_text())["process"], signal.SIGKILL)
         assert process.wait(timeout=600) == 0, log.read_text()
     assert "the chief was killed: it starts again" in log.read_text()
-    results = accounted_for(folder, 4)
-    assert {result.status for result in results} == {"completed"}, log.read_text()
+    completed(folder, 4)
     assert f"runs/{trial} goes on at epoch" in (folder / "logs" / "worker-1.log").read_text()
     assert "4 trials completed, 0 failed" in log.read_text()
 
@@ -296,8 +304,7 @@ def test_two_workers_share_twelve_trials_and_find_better_settings(tmp_path: Path
         space.write("train.learning_rate: {low: 2.0e-3, high: 5.0e-2, scale: log}\n")
     with running(options, log) as process:
         assert process.wait(timeout=800) == 0, log.read_text()
-    results = accounted_for(folder, 12)
-    assert {result.status for result in results} == {"completed"}, log.read_text()
+    results = completed(folder, 12)
     best = ranked(results)[0]
     assert best.objective is not None
     assert results[0].objective is not None  # the config itself
@@ -323,7 +330,7 @@ def test_a_killed_search_leaves_no_process_behind_and_resumes(tmp_path: Path, so
         assert process.wait(timeout=600) == 0, log.read_text()
     assert "resumed goes on" in log.read_text()
     assert f"runs/{trial} goes on at epoch" in (folder / "logs" / "worker-1.log").read_text()
-    assert {result.status for result in accounted_for(folder, 2)} == {"completed"}
+    completed(folder, 2)
 
 
 @pytest.mark.slow
@@ -351,7 +358,7 @@ def test_a_machine_is_lost_and_another_joins_late(tmp_path: Path, song_file: Pat
             assert late.wait(timeout=200) == 0, (tmp_path / "second.txt").read_text()
     assert "first has said nothing for" in log.read_text()
     assert "second: the search is over" in (tmp_path / "second.txt").read_text()
-    assert {result.status for result in accounted_for(places[0], 2)} == {"completed"}
+    completed(places[0], 2)
     assert (places[0] / "best.yaml").exists()
 
 

@@ -110,7 +110,7 @@ def keep_worker(worker: Worker) -> None:
 def keep_search(search: SearchFolder, settings: TunerSettings, address: tuple[str, int], report: Report) -> None:
     """Keep a chief and all workers going on this machine until the search is over. Raises UserError where it cannot."""
     variables = {"KERASTUNER_ORACLE_IP": address[0], "KERASTUNER_ORACLE_PORT": str(address[1])}
-    shares = core_shares(settings.workers or workers_here(settings.cores), settings.cores)
+    shares = core_shares(settings.workers, settings.cores)
     workers = [Worker(f"worker-{index + 1}", search, settings, variables, share) for index, share in enumerate(shares)]
     chief, chiefs = _start_chief(search, variables), 1
     try:
@@ -133,22 +133,22 @@ def keep_search(search: SearchFolder, settings: TunerSettings, address: tuple[st
                 stop(process)
 
 
-def workers_here(cores: int) -> int:
-    """How many workers of so many cores this machine has room for; one where a GPU does the work."""
-    if any(Path(device).exists() for device in GPUS):
-        return 1
-    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    return max(1, min(len(_cores()) // cores, int(memory_gb / WORKER_GB)))
+def core_shares(workers: int | None, cores: int) -> list[list[int]]:
+    """The cores of each worker: so many of this process's, or fewer where there are fewer.
 
-
-def core_shares(workers: int, cores: int) -> list[list[int]]:
-    """So many of this process's cores for each, or fewer where there are fewer.
-
-    None for each, which is no limit, where there are more workers than cores.
+    Without a number there are as many workers as this machine has room for. None for each, which is no limit, where
+    there are more workers than cores. Where a GPU does the work, one worker has all of them.
     """
     here = _cores()
+    if any(Path(device).exists() for device in GPUS):
+        workers, cores = workers or 1, len(here)
+    workers = workers or max(1, min(len(here) // cores, int(_memory_gb() / WORKER_GB)))
     each = min(cores, len(here) // workers)
     return [here[index * each : (index + 1) * each] for index in range(workers)]
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 def _cores() -> list[int]:
