@@ -17,6 +17,7 @@ import numpy as np
 
 from serving.failures import Code, Failure
 from serving.metrics import BATCH_SIZE, QUEUING, Metrics
+from serving.waiting import within
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[str, Arrays, float], dict[str, np.ndarray]]  # signature, inputs, seconds that it may take
@@ -98,7 +99,7 @@ class Batcher:
             self._queue.append(task)
             self._changed.notify_all()
         try:
-            return await asyncio.wait_for(task.done, max(0.0, deadline - time.monotonic()))
+            return await within(max(0.0, deadline - time.monotonic()), task.done)
         except asyncio.TimeoutError:
             raise Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the audio was made") from None
 
@@ -127,7 +128,7 @@ class Batcher:
             late = first.since + self.settings.wait_seconds
             while self._rows_for(first.key) < self.settings.rows and (left := late - time.monotonic()) > 0:
                 try:
-                    await asyncio.wait_for(self._changed.wait(), left)
+                    await within(left, self._changed.wait())
                 except asyncio.TimeoutError:
                     break
                 if not self._queue or self._queue[0] is not first:

@@ -28,6 +28,7 @@ from serving.refusal import refusal
 from serving.service import Service
 from serving.socket_stream import SocketStream
 from serving.streams import Streams
+from serving.waiting import within
 from serving.wav_stream import WavStream, fields
 from serving.wishes import FIELDS, refuse_unknown, wish
 
@@ -110,7 +111,7 @@ def _routed(streams: Streams) -> Starlette:
 async def _answer(service: Service, request: Request, path: str) -> bytes:
     if request.method == "POST" and (found := _PREDICT.fullmatch(path)):
         try:
-            body = await asyncio.wait_for(_body(request), service.timeout)
+            body = await within(service.timeout, _body(request))
         except asyncio.TimeoutError:
             raise Failure(Code.DEADLINE_EXCEEDED, "the request did not come whole in time") from None
         return await service.predict_json(_spec(found), body)

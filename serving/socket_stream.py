@@ -16,7 +16,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from serving.failures import Code, Failure, invalid
 from serving.json_tensors import parse
 from serving.service import Service
-from serving.streams import Live, Streams, first_of, soon
+from serving.streams import Live, Streams, soon
+from serving.waiting import first_of, within
 from serving.wishes import FIELDS, NO_PRIME, Wish, refuse_unknown, shown, temperature, wish
 
 ERROR = 4000  # close codes from here on are free for applications
@@ -90,7 +91,7 @@ async def _begin(socket: WebSocket, service: Service) -> tuple[Wish, Any]:
 
     async def first() -> str | bytes:
         try:
-            return await asyncio.wait_for(_message(socket), service.timeout)
+            return await within(service.timeout, _message(socket))
         except asyncio.TimeoutError:
             raise Failure(Code.DEADLINE_EXCEEDED, "the message that the stream begins with did not come") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from serving.failures import Code, Failure, invalid
 from serving.metrics import REQUESTS, STREAMED, STREAMS
 from serving.service import Service
 from serving.versions import Version
+from serving.waiting import within
 from serving.wishes import Wish
 
 RETRY_SECONDS = 0.05  # that a stream under way waits where the queue is full
@@ -122,19 +123,6 @@ class Streams:
 async def soon(idle: float, what: Awaitable[Any]) -> None:
     """Wait for something that the listener does. Raises Failure where it does nothing for `idle` seconds."""
     try:
-        await asyncio.wait_for(what, idle)
+        await within(idle, what)
     except asyncio.TimeoutError:
         raise Failure(Code.DEADLINE_EXCEEDED, f"the stream stood still for {idle:g} s: begin again") from None
-
-
-async def first_of(*some: Coroutine[Any, Any, Any]) -> None:
-    """Wait for the first of them to end, which ends the others; raises what it raised."""
-    tasks = [asyncio.ensure_future(one) for one in some]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

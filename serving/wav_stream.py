@@ -15,7 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.failures import Failure, invalid
 from serving.refusal import refusal
-from serving.streams import Live, Streams, first_of, soon
+from serving.streams import Live, Streams, soon
+from serving.waiting import first_of
 from serving.wishes import FIELDS, refuse_unknown, shown, wish
 
 AHEAD_SECONDS = 8.0  # browsers begin to play an address when they have about 256 KB of it
