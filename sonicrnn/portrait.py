@@ -23,6 +23,7 @@ COPIED_SHARE = 0.05
 MOST = 3.0  # that one figure counts, in units of what it may differ by
 WEIGHS_MOST = 2.0  # as much as two others: a pulsation that is lost, which chance does most easily, and what is copied
 MOST_GAIN_DB = 40.0  # a copy is one at any level
+LESS_USUAL = 0.5  # of twice or half the usual pulsation where the song has that, too: it passes where no take has that
 _LEAST_FLATNESS = 1e-9
 
 
@@ -68,10 +69,19 @@ class Portrait:
         if len(samples) >= WINDOW_SECONDS / 2 * rate:
             complaints.append(_beyond(level_trend(samples, rate), max(TREND_DB, self.trend)))
         if self.pulsations:
-            found = pulsation_rate(samples, rate)
-            off = min(abs(math.log(found / own)) for own in self.pulsations) if found else math.inf
-            complaints.append(WEIGHS_MOST * _beyond(off, math.log(PULSATION_FACTOR)))
+            complaints.append(self._off_pulsation(pulsation_rate(samples, rate)))
         return sum(complaints)
+
+    def _off_pulsation(self, found: float) -> float:
+        """A complaint about a pulsation per minute, 0 for none."""
+        if not found:
+            return WEIGHS_MOST * MOST
+        usual = self.pulsations[0]
+        return min(
+            WEIGHS_MOST * _beyond(math.log(found / own), math.log(PULSATION_FACTOR))
+            + LESS_USUAL * (_is_same(own, 2 * usual) or _is_same(2 * own, usual))
+            for own in self.pulsations
+        )
 
 
 def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
@@ -120,6 +130,11 @@ def _usual(rates: Sequence[float]) -> list[float]:
         usual.append(float(np.median(left[most])))
         left = left[~most]
     return usual
+
+
+def _is_same(one: float, other: float) -> bool:
+    """Of pulsations."""
+    return abs(math.log(one / other)) <= math.log(PULSATION_FACTOR)
 
 
 def _beyond(value: float, allowed: float) -> float:

@@ -20,6 +20,7 @@ What is heard are the samples of those frames (`passages`).
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,9 @@ FORGET_SECONDS = 60.0  # after which it is as good as new
 RANDOM = 3  # numbers that each choice takes
 MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
-BARRED = 1e6  # more than any distance; where all are barred, the nearest is still told
+BARRED = 1e6  # more than any distance; where all are barred, the one that was the longest is still told
+FORGOTTEN = 100.0  # -log of nothing
+LEAST_WAVE = 1e-3  # of those that make up how far off the beat a unit is, beside the first
 PLACES, ARRAYS, NUMBERS = ("units", "motion"), ("rows", "first"), ("scale", "frame_length", "sample_rate")
 
 
@@ -69,8 +72,8 @@ class State(NamedTuple):
 
     last: [pieces] int32, the last unit.
     left: [pieces] int32, how many steps the song's order may still be followed.
-    heard: [pieces, unit], how lately, from 0 (never) to 1 (just now).
-    stale: [pieces, unit], how lately the song's thread that leads to the unit was followed, likewise.
+    faded: [pieces, unit], how much what was heard of the unit's passage is forgotten: 0 just now, -log of what is left.
+    barred: [pieces, unit], `BARRED` for each step that the song's thread which leads to the unit still stands back.
     unlike: [pieces, unit], how far what the song did before the unit is from what was heard, times `KEEPS_TIME`.
     lately: [pieces, dimension], the mean of what was heard lately.
     course: [pieces] int32, the unit whose course of the song the piece should be on.
@@ -79,8 +82,8 @@ class State(NamedTuple):
 
     last: tf.Tensor
     left: tf.Tensor
-    heard: tf.Tensor
-    stale: tf.Tensor
+    faded: tf.Tensor
+    barred: tf.Tensor
     unlike: tf.Tensor
     lately: tf.Tensor
     course: tf.Tensor
@@ -102,16 +105,18 @@ class Recall(tf.Module):
         super().__init__()
         self.units, self.motion, self.passages = units, motion, passages
         self.place, self.beat = tf.constant(place, tf.float32), beat
+        self._on_beat = tf.constant(bell(place, beat) if beat else np.zeros([0, self.place.shape[0]], np.float32))
         self.step_seconds = passages.step_seconds
         self.count, self.dimension = units.points.shape
         self._course = tf.constant(course(units.points, self._share_of(BALANCE_SECONDS)))
-        self._seconds = tf.constant(self.step_seconds * np.arange(self.count), tf.float32)  # as if all were in a row
+        self._times = tf.constant(self.step_seconds / HEARD_SECONDS * np.arange(self.count), tf.float32)  # all in a row
 
     def begin(self, pieces: tf.Tensor) -> State:
         """Nothing was heard yet."""
         nothing, none = tf.zeros([pieces]), tf.zeros([pieces, self.count])
         lately, course = tf.zeros([pieces, self.dimension]), tf.fill([pieces], -1)
-        return State(tf.fill([pieces], -1), tf.zeros([pieces], tf.int32), none, none, none, lately, course, nothing)
+        left = tf.zeros([pieces], tf.int32)
+        return State(tf.fill([pieces], -1), left, none + FORGOTTEN, none, none, lately, course, nothing)
 
     def choose(self, drawn: tf.Tensor, state: State, uniform: tf.Tensor) -> tuple[tf.Tensor, State]:
         """The unit for each draw.
@@ -131,9 +136,9 @@ class Recall(tf.Module):
         scale = tf.maximum(tf.reduce_min(far, 1), LEAST_DISTANCE * self.dimension)
         if self.beat:
             began = tf.cast(state.last >= 0, tf.float32)
-            far += (KEEPS_METER * scale * began)[:, None] * self._off_the_beat(state)
-        stands_back = far + (AVOIDS_HEARD * scale)[:, None] * state.heard
-        stands_back += BARRED * tf.round(state.stale)  # over a half
+            far += self._off_the_beat(KEEPS_METER * scale * began, state)
+        heard = tf.exp(tf.math.log(AVOIDS_HEARD * scale)[:, None] - state.faded)
+        stands_back = tf.add_n([far, heard, state.barred])
         other = tf.argmin(stands_back, 1, tf.int32)
         # The song's next frame is alone in what it may: neither that it was heard nor its thread counts.
         following = tf.minimum(state.last + 1, self.count - 1)
@@ -153,30 +158,27 @@ class Recall(tf.Module):
         lately = tf.where(begins[:, None], tf.gather(self._course, course), state.lately)
         return state._replace(course=course, lately=lately)
 
-    def _off_the_beat(self, state: State) -> tf.Tensor:
-        """[pieces, unit], 0 for units from where the beat has come to, up to 1 for those from elsewhere in it."""
-        off = tf.abs(self.place - state.place[:, None])
-        off = tf.minimum(off, self.beat - off)
-        return 1 - tf.exp(-tf.square(off / METER_SECONDS))
+    def _off_the_beat(self, weight: tf.Tensor, state: State) -> tf.Tensor:
+        """[pieces, unit], 0 for units from where the beat has come to, up to `weight`, [pieces], for others."""
+        here = waves(state.place, self.beat, self._on_beat.shape[0])
+        return tf.linalg.matmul(weight[:, None] * here, self._on_beat)
 
     def _after(self, unit: tf.Tensor, follows: tf.Tensor, state: State, uniform: tf.Tensor) -> State:
         """The state once `unit` [pieces] was heard, which `follows` [pieces] the last or not."""
         shortest, longest = (seconds / self.step_seconds for seconds in FOLLOW_SECONDS)
         fresh = tf.maximum(1, tf.cast(shortest + (longest - shortest) * uniform, tf.int32))
-        away = tf.square(self._seconds - tf.gather(self._seconds, unit)[:, None])  # s², [pieces, unit]
-        around = tf.exp(away * -(HEARD_SECONDS**-2))  # is heard with it
-        thread = tf.cast(away <= STALE_REACH_SECONDS**2, tf.float32)  # is taken to be its own
-        heard = (1 - self._share_of(FORGET_SECONDS)) * state.heard
+        away = tf.math.squared_difference(self._times, tf.gather(self._times, unit)[:, None])  # [pieces, unit]
+        is_thread = away <= (STALE_REACH_SECONDS / HEARD_SECONDS) ** 2  # is taken to be its own
         stale_seconds = min(STALE_SECONDS, STALE_SHARE * self.count * self.step_seconds)
-        stale = 0.5 ** (self.step_seconds / stale_seconds) * state.stale
+        barred = math.ceil(stale_seconds / self.step_seconds) * BARRED
         share = self._share_of(TIME_SECONDS)
         unlike = self.motion.distances(self.motion.of(unit), KEEPS_TIME * share)
         # One step on, what stands at a unit is what was said of the unit before it.
         return State(
             last=unit,
             left=tf.where(follows, state.left - 1, fresh),
-            heard=tf.maximum(heard, around),
-            stale=tf.roll(tf.maximum(stale, thread), 1, 1),
+            faded=tf.minimum(state.faded - math.log(1 - self._share_of(FORGET_SECONDS)), away),  # is heard with it
+            barred=tf.roll(tf.where(is_thread, barred, tf.nn.relu(state.barred - BARRED)), 1, 1),
             unlike=tf.roll((1 - share) * state.unlike + unlike, 1, 1),
             place=self._next_place(unit, state),
             lately=state.lately + self._share_of(BALANCE_SECONDS) * (self.units.of(unit) - state.lately),
@@ -242,6 +244,26 @@ def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Re
         seconds % beat if beat else np.zeros(len(seconds)),
         beat,
     )
+
+
+def bell(place: np.ndarray, beat: float) -> np.ndarray:
+    """How far off the beat places [unit], seconds, are, as a sum of waves: [wave, unit], to be multiplied by `waves`.
+
+    1 - exp(-(off / `METER_SECONDS`)²) by its Fourier series, which one product sums up for all units.
+    """
+    narrow = math.pi * METER_SECONDS / beat
+    count = math.ceil(math.sqrt(-math.log(LEAST_WAVE)) / narrow)
+    order = np.arange(1, count + 1)[:, None]
+    heights = 2 * METER_SECONDS * math.sqrt(math.pi) / beat * np.exp(-np.square(narrow * order))
+    angles = 2 * math.pi * order * place / beat
+    flat = np.full([1, len(place)], 1 - METER_SECONDS * math.sqrt(math.pi) / beat)
+    return np.concatenate([flat, -heights * np.cos(angles), -heights * np.sin(angles)]).astype(np.float32)
+
+
+def waves(place: tf.Tensor, beat: float, count: int) -> tf.Tensor:
+    """Places [pieces], seconds -> [pieces, count], to be multiplied by what `bell` gave."""
+    angles = 2 * math.pi / beat * place[:, None] * tf.range(1.0, (count + 1) // 2)
+    return tf.concat([tf.ones_like(angles[:, :1]), tf.cos(angles), tf.sin(angles)], 1)
 
 
 def course(units: np.ndarray, share: float) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from sonicrnn.portrait import MOST, Portrait, known, portrait
+from sonicrnn.takes import GOOD
 
 RATE = 8000
 Samples = npt.NDArray[np.float32]
@@ -73,6 +74,14 @@ def test_a_song_of_two_tempi_may_be_gone_on_with_in_either() -> None:
     assert song.unlike(sound(60, 12.0, seed=3), RATE) == 0.0
     assert song.unlike(sound(60, 20.0, seed=3), RATE) == 0.0
     assert song.unlike(sound(60, 15.0, seed=3), RATE) > 0.0
+
+
+def test_of_a_pulsation_and_its_half_the_more_usual_one_is_liked_better() -> None:
+    """Either will do: a bar is heard in twos by chance."""
+    song = portrait(np.concatenate([sound(210, 24.0), sound(90, 12.0)]), sound(20, seed=5), RATE)
+    assert song.pulsations == pytest.approx([24.0, 12.0], rel=0.03)
+    assert song.unlike(sound(60, 24.0, seed=3), RATE) == 0.0
+    assert 0.0 < song.unlike(sound(60, 12.0, seed=3), RATE) < GOOD < song.unlike(sound(60, 17.0, seed=3), RATE)
 
 
 def test_silence_has_a_portrait() -> None:

@@ -86,6 +86,17 @@ def test_the_beat_goes_on_where_the_song_keeps_one(units: Samples, beat: float) 
         assert in_step < 0.4
 
 
+@pytest.mark.parametrize("beat", [0.3, 0.5, 2.0])
+def test_how_far_off_the_beat_a_unit_is_is_summed_up_by_waves(beat: float) -> None:
+    place, here = np.linspace(0, beat, 50), np.linspace(0, 0.99 * beat, 7).astype(np.float32)
+    told = recall.bell(place, beat)
+    found = recall.waves(tf.constant(here), beat, len(told)).numpy() @ told
+    off = np.abs(place - here[:, None])
+    off = np.minimum(off, beat - off)
+    expected = 1 - np.exp(-np.square(off / recall.METER_SECONDS))
+    np.testing.assert_allclose(found, expected, atol=0.03 if beat < 0.4 else 2e-3)
+
+
 @pytest.mark.usefixtures("nearest_only")
 def test_the_nearest_frame_takes_the_place_of_a_draw(units: Samples) -> None:
     made = of_units(units)
