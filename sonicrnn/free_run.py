@@ -72,15 +72,16 @@ class FreeRun(tf.Module):
             what is heard, as of `heard`, count frames of it, and parameters and states to go on from.
         """
         noise = self._noise(first_step, count, seeds)
+        of_head, of_recall = noise[:, :, : self.model.head.noise_size], uniform_of(noise[:, :, -RANDOM:])
 
         def step(index, parameters, states, drawn):
             states, before = states
             if self.is_balanced:
                 parameters = self.model.head.moved(parameters, -BALANCES * before)
-            frame = self.model.head.draw(parameters, temperature, noise[index, :, : self.model.head.noise_size])
+            frame = self.model.head.draw(parameters, temperature, tf.gather(of_head, index))
             frame = tf.clip_by_value(frame, -DRAW_LIMIT, self.ceiling)
             if self.recall:
-                frame, before = self.recall.choose(frame, before, uniform_of(noise[index, :, -RANDOM:]))
+                frame, before = self.recall.choose(frame, before, tf.gather(of_recall, index))
             elif self.is_balanced:
                 before += self._share * (frame - before)
             parameters, states = self.model.advance(frame, states)

@@ -125,8 +125,8 @@ class SongModel(SpreadModel):
         hidden = self._enter(frame, noise)
         first, outputs, after = hidden, [], []
         for index, layer in enumerate(self.stack):
-            hidden, state = layer.cell(self._joined(hidden, first, index), states[index], training=False)
-            after.append(list(state))
+            hidden, state = layer.step(self._joined(hidden, first, index), states[index])
+            after.append(state)
             outputs.append(hidden)
         return self._predicted(outputs, frame, noise), after
 
@@ -139,7 +139,7 @@ class SongModel(SpreadModel):
         if self.image:
             hidden = self.image(hidden)
         if self.settings.input_noise:
-            told = tf.broadcast_to(noise, tf.concat([tf.shape(hidden)[:-1], [1]], 0))
+            told = noise + tf.zeros_like(hidden[..., :1])
             hidden = tf.concat([hidden, told], -1)
         for index, layer in enumerate(self.front):
             hidden = layer(hidden)

@@ -130,7 +130,8 @@ class Recall(tf.Module):
         Returns:
             frames [pieces, dimension], and the state to go on from.
         """
-        state = self._on_course(state, uniform[:, 1], uniform[:, 2])
+        moment, chance, where = tf.unstack(uniform, RANDOM, 1)
+        state = self._on_course(state, chance, where)
         off = state.lately - tf.gather(self._course, state.course)
         far = self.units.distances(drawn - BALANCES * off) + state.unlike
         scale = tf.maximum(tf.reduce_min(far, 1), LEAST_DISTANCE * self.dimension)
@@ -146,7 +147,7 @@ class Recall(tf.Module):
         near = tf.gather(far, following, batch_dims=1) - LIKES_NEXT * scale
         follows = may & (near <= tf.gather(stands_back, other, batch_dims=1))
         unit = tf.where(follows, following, other)
-        return self.units.of(unit), self._after(unit, follows, state, uniform[:, 0])
+        return self.units.of(unit), self._after(unit, follows, state, moment)
 
     def _on_course(self, state: State, chance: tf.Tensor, where: tf.Tensor) -> State:
         """A step further on the song's course, or to another place of it."""
@@ -163,10 +164,13 @@ class Recall(tf.Module):
         here = waves(state.place, self.beat, self._on_beat.shape[0])
         return tf.linalg.matmul(weight[:, None] * here, self._on_beat)
 
-    def _after(self, unit: tf.Tensor, follows: tf.Tensor, state: State, uniform: tf.Tensor) -> State:
-        """The state once `unit` [pieces] was heard, which `follows` [pieces] the last or not."""
+    def _after(self, unit: tf.Tensor, follows: tf.Tensor, state: State, moment: tf.Tensor) -> State:
+        """The state once `unit` [pieces] was heard, which `follows` [pieces] the last or not.
+
+        `moment`, [pieces], random in 0 to 1, says for how long the order of a new passage may be followed.
+        """
         shortest, longest = (seconds / self.step_seconds for seconds in FOLLOW_SECONDS)
-        fresh = tf.maximum(1, tf.cast(shortest + (longest - shortest) * uniform, tf.int32))
+        fresh = tf.maximum(1, tf.cast(shortest + (longest - shortest) * moment, tf.int32))
         away = tf.math.squared_difference(self._times, tf.gather(self._times, unit)[:, None])  # [pieces, unit]
         is_thread = away <= (STALE_REACH_SECONDS / HEARD_SECONDS) ** 2  # is taken to be its own
         stale_seconds = min(STALE_SECONDS, STALE_SHARE * self.count * self.step_seconds)

@@ -60,6 +60,20 @@ def initial(kind: str, seed: int = 50) -> list[tf.Tensor]:
     return [tf.constant(noise(BATCH, WIDTH, seed=seed + index)) for index in range(1 if kind == "gru" else 2)]
 
 
+@pytest.mark.parametrize("options", [{}, {"use_bias": False}, {"activation": "relu"}, {"reset_after": False}])
+def test_a_step_by_itself_is_that_of_the_cell(kind: str, options: dict[str, Any]) -> None:
+    if kind == "lstm" and "reset_after" in options:
+        pytest.skip("a setting of the GRU alone")
+    fast, plain = pair(kind, **options)
+    inputs, states = tf.constant(noise(BATCH, FEATURE)), initial(kind)
+    output, after = fast.step(inputs, states)
+    expected, expected_after = plain.cell(inputs, states)
+    np.testing.assert_allclose(output, expected, atol=1e-6)
+    assert len(after) == len(states)
+    for one, other in zip(after, expected_after, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 def with_gradients(
     layer: keras.layers.Layer, inputs: tf.Tensor, states: list[tf.Tensor], training: bool = False
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
