@@ -41,6 +41,7 @@ bench: ## measure speed and memory (prints Markdown)
 	@$(DEV) -m benchmarks.pipeline
 	@$(DEV) -m benchmarks.recurrent
 	@$(DEV) -m benchmarks.generation
+	@$(DEV) -m benchmarks.curves
 
 lint: ## check the style
 	@$(DEV) -m ruff check --quiet . $(ARGS)
