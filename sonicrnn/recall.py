@@ -105,7 +105,7 @@ class Recall(tf.Module):
         super().__init__()
         self.units, self.motion, self.passages = units, motion, passages
         self.place, self.beat = tf.constant(place, tf.float32), beat
-        self._on_beat = tf.constant(bell(place, beat) if beat else np.zeros([0, self.place.shape[0]], np.float32))
+        self.on_beat = tf.constant(bell(place, beat) if beat else np.zeros([0, self.place.shape[0]], np.float32))
         self.step_seconds = passages.step_seconds
         self.count, self.dimension = units.points.shape
         self._course = tf.constant(course(units.points, self._share_of(BALANCE_SECONDS)))
@@ -161,8 +161,8 @@ class Recall(tf.Module):
 
     def _off_the_beat(self, weight: tf.Tensor, state: State) -> tf.Tensor:
         """[pieces, unit], 0 for units from where the beat has come to, up to `weight`, [pieces], for others."""
-        here = waves(state.place, self.beat, self._on_beat.shape[0])
-        return tf.linalg.matmul(weight[:, None] * here, self._on_beat)
+        here = waves(state.place, self.beat, self.on_beat.shape[0])
+        return tf.linalg.matmul(weight[:, None] * here, self.on_beat)
 
     def _after(self, unit: tf.Tensor, follows: tf.Tensor, state: State, moment: tf.Tensor) -> State:
         """The state once `unit` [pieces] was heard, which `follows` [pieces] the last or not.

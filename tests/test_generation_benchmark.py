@@ -45,5 +45,18 @@ def test_it_tells_what_was_measured_and_that_pytorch_is_missing(
     assert "| a loop of `model.predict` | 80.00 | 80 × | 50 × |" in said
 
 
+def test_speeds_are_of_what_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = seeds_generator(load_settings(generation.SEEDS_CONFIG, SMALL))
+    primes = np.random.default_rng(1).uniform(-0.3, 0.3, [16, 4000]).astype(np.float32)
+    monkeypatch.setattr(generation, "_primes", lambda generator, seeds: primes[: len(seeds)])
+    monkeypatch.setattr(generation, "BLOCK_SECONDS", 0.2)
+    block = generation._blocks(generator, 2)
+    assert block() == pytest.approx(2 * 0.2, abs=0.01)
+    speeds = generation._speeds(generator, 2)
+    assert 0 < speeds[1] < 1e4
+    assert 0 < speeds[16] < 1e5
+    assert generation._read_bytes(generator) == 4 * generator.free_run.model.count_params()
+
+
 def test_the_limit_of_the_memory_is_told() -> None:
     assert 1e8 < generation._bandwidth(4_000_000) < 1e13
