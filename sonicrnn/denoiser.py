@@ -98,6 +98,10 @@ class Denoiser(keras.layers.Layer):
         """Standard normal numbers that one draw uses up."""
         return (1 + self.revise) * 2 * self.dimension
 
+    def prepared(self, noise: tf.Tensor) -> tf.Tensor:
+        """Standard normal numbers [..., noise_size], as `draw` takes them: as they are."""
+        return noise
+
     def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """A frame from noise, revised.
 

@@ -72,7 +72,8 @@ class FreeRun(tf.Module):
             what is heard, as of `heard`, count frames of it, and parameters and states to go on from.
         """
         noise = self._noise(first_step, count, seeds)
-        of_head, of_recall = noise[:, :, : self.model.head.noise_size], uniform_of(noise[:, :, -RANDOM:])
+        of_head = self.model.head.prepared(noise[:, :, : self.model.head.noise_size])
+        of_recall = uniform_of(noise[:, :, -RANDOM:])
 
         def step(index, parameters, states, drawn):
             states, before = states

@@ -1,8 +1,9 @@
 """Output layers, each with its loss and its way to draw a frame, side by side.
 
 A head turns the trunk's output [..., width] into parameters [..., parameter]; `loss` compares those with the real next
-frame; `draw` makes a frame from them. Losses are negative log likelihoods in nats per figure of the frame (for `mse`:
-half the squared error; for `spectral`, more than that; for `gan`, an energy score), so that frames of any size compare.
+frame; `draw` makes a frame from them and from noise, which is `prepared` for many draws at once. Losses are negative
+log likelihoods in nats per figure of the frame (for `mse`: half the squared error; for `spectral`, more than that; for
+`gan`, an energy score), so that frames of any size compare.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class MeanSquaredError(keras.layers.Layer):
     def noise_size(self) -> int:
         """Standard normal numbers that one draw uses up."""
         return 0
+
+    def prepared(self, noise: tf.Tensor) -> tf.Tensor:
+        """Standard normal numbers [..., noise_size], as `draw` takes them: as they are."""
+        return noise
 
     def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """The prediction itself; temperature and noise change nothing."""
@@ -156,18 +161,23 @@ class GaussianMixture(keras.layers.Layer):
         """Standard normal numbers that one draw uses up."""
         return self.mixtures + self.dimension
 
+    def prepared(self, noise: tf.Tensor) -> tf.Tensor:
+        """Standard normal numbers [..., noise_size], as `draw` takes them: Gumbel's where they choose a Gaussian."""
+        normal, others = tf.split(noise, [self.mixtures, self.dimension], -1)
+        uniform = tf.clip_by_value(uniform_of(normal), 1e-7, 1 - 1e-7)
+        return tf.concat([-tf.math.log(-tf.math.log(uniform)), others], -1)
+
     def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """[batch, parameter], temperature [batch], standard normal noise [batch, noise_size] -> [batch, dimension]."""
+        """[batch, parameter], temperature [batch], `prepared` noise [batch, noise_size] -> [batch, dimension]."""
         size = self.mixtures * self.dimension
         logits, means, spreads = tf.split(parameters, [self.mixtures, size, size], -1)
-        uniform = tf.clip_by_value(uniform_of(noise[:, : self.mixtures]), 1e-7, 1 - 1e-7)
-        gumbel = -tf.math.log(-tf.math.log(uniform))
+        gumbel, normal = tf.split(noise, [self.mixtures, self.dimension], -1)
         chosen = tf.argmax(logits + temperature[:, None] * gumbel, -1)  # a draw from softmax(logits / temperature)
         mean, spread = (
             tf.gather(tf.reshape(one, [-1, self.mixtures, self.dimension]), chosen, batch_dims=1)
             for one in (means, spreads)
         )
-        return mean + temperature[:, None] * tf.exp(_log_scale(spread)) * noise[:, self.mixtures :]
+        return mean + temperature[:, None] * tf.exp(_log_scale(spread)) * normal
 
     def moved(self, parameters: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
         """Parameters of a distribution that lies `by`, [..., dimension], further on."""
@@ -229,11 +239,15 @@ class Quantised(keras.layers.Layer):
         """Standard normal numbers that one draw uses up."""
         return self.dimension
 
+    def prepared(self, noise: tf.Tensor) -> tf.Tensor:
+        """Standard normal numbers [..., noise_size], as `draw` takes them: uniform from 0 to 1."""
+        return uniform_of(noise)
+
     def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """[batch, parameter], temperature [batch], standard normal noise [batch, noise_size] -> [batch, dimension]."""
+        """[batch, parameter], temperature [batch], `prepared` noise [batch, noise_size] -> [batch, dimension]."""
         cooled = self._logits(parameters) / tf.maximum(temperature, 1e-4)[:, None, None]
         below = tf.cumsum(tf.nn.softmax(cooled), -1)  # up to and with each level
-        chosen = tf.reduce_sum(tf.cast(below < uniform_of(noise)[..., None], tf.int32), -1)
+        chosen = tf.reduce_sum(tf.cast(below < noise[..., None], tf.int32), -1)
         return tf.gather(tf.constant(self.centres), tf.minimum(chosen, self.levels - 1))
 
     def mean(self, parameters: tf.Tensor) -> tf.Tensor:

@@ -188,7 +188,8 @@ class SongModel(SpreadModel):
         for turn in range(self.settings.self_heard):
             drawing, sharing, choosing = (SELF_HEARD + 3 * turn + index for index in range(3))
             parameters = tf.reshape(self.follow(mixed, None)[0], [batch * time, -1])
-            noise = tf.reshape(chance.normal(drawing, [time, self.head.noise_size]), [batch * time, -1])
+            noise = self.head.prepared(chance.normal(drawing, [time, self.head.noise_size]))
+            noise = tf.reshape(noise, [batch * time, self.head.noise_size])
             drawn = tf.reshape(self.head.draw(parameters, tf.ones([batch * time]), noise), tf.shape(song))
             drawn = tf.concat([song[:, :1], drawn[:, :-1]], 1)
             share = chance.uniform(sharing, [1, 1])
@@ -206,7 +207,8 @@ class SongModel(SpreadModel):
         share = made.scheduled * tf.minimum(1.0, step / made.scheduled_steps)
         batch, time = tf.shape(song)[0], tf.shape(song)[1]
         own = chance.uniform(SCHEDULED, [time, 1]) < share
-        noise, warm = chance.normal(SCHEDULED_DRAW, [time, self.head.noise_size]), tf.ones([batch])
+        noise = self.head.prepared(chance.normal(SCHEDULED_DRAW, [time, self.head.noise_size]))
+        warm = tf.ones([batch])
 
         def hear(index, frame, states, heard):
             parameters, states = self.advance(frame, states)

@@ -22,6 +22,7 @@ class Places:
         # One product gives the whole of a squared distance: of [wanted, its square, 1] and these.
         self._near = tf.constant(_factors(self.points, squares))
         self._helped = tf.constant(_factors(self.points, squares - HELPS_LONELY * self.lonely))
+        self._wanted = _with_square(self._points)
 
     def of(self, unit: tf.Tensor) -> tf.Tensor:
         """Their points."""
@@ -30,6 +31,10 @@ class Places:
     def nearest(self, wanted: tf.Tensor) -> tf.Tensor:
         """[some, dimension] -> [some] int32, the unit that lies nearest."""
         return tf.argmin(tf.linalg.matmul(_with_square(wanted), self._near), 1, tf.int32)
+
+    def distances_of(self, unit: tf.Tensor, weight: float) -> tf.Tensor:
+        """[some] int32 -> [some, unit], from these units to all, as of `distances`."""
+        return tf.linalg.matmul(weight * tf.gather(self._wanted, unit), self._helped)
 
     def distances(self, wanted: tf.Tensor, weight: float = 1.0) -> tf.Tensor:
         """[some, dimension] -> [some, unit], squared, times `weight`; less for the lonely."""

@@ -108,6 +108,8 @@ class Recall(tf.Module):
         self.on_beat = tf.constant(bell(place, beat) if beat else np.zeros([0, self.place.shape[0]], np.float32))
         self.step_seconds = passages.step_seconds
         self.count, self.dimension = units.points.shape
+        begins = passages.begins.numpy()
+        self._goes_on = tf.constant(np.concatenate([[False], ~begins[1:], [False]]))  # of the unit after, from -1 on
         self._course = tf.constant(course(units.points, self._share_of(BALANCE_SECONDS)))
         self._times = tf.constant(self.step_seconds / HEARD_SECONDS * np.arange(self.count), tf.float32)  # all in a row
 
@@ -143,7 +145,7 @@ class Recall(tf.Module):
         other = tf.argmin(stands_back, 1, tf.int32)
         # The song's next frame is alone in what it may: neither that it was heard nor its thread counts.
         following = tf.minimum(state.last + 1, self.count - 1)
-        may = (state.left > 0) & (state.last + 1 < self.count) & ~tf.gather(self.passages.begins, following)
+        may = (state.left > 0) & tf.gather(self._goes_on, state.last + 1)
         near = tf.gather(far, following, batch_dims=1) - LIKES_NEXT * scale
         follows = may & (near <= tf.gather(stands_back, other, batch_dims=1))
         unit = tf.where(follows, following, other)
@@ -176,7 +178,7 @@ class Recall(tf.Module):
         stale_seconds = min(STALE_SECONDS, STALE_SHARE * self.count * self.step_seconds)
         barred = math.ceil(stale_seconds / self.step_seconds) * BARRED
         share = self._share_of(TIME_SECONDS)
-        unlike = self.motion.distances(self.motion.of(unit), KEEPS_TIME * share)
+        unlike = self.motion.distances_of(unit, KEEPS_TIME * share)
         # One step on, what stands at a unit is what was said of the unit before it.
         return State(
             last=unit,
@@ -266,7 +268,7 @@ def bell(place: np.ndarray, beat: float) -> np.ndarray:
 
 def waves(place: tf.Tensor, beat: float, count: int) -> tf.Tensor:
     """Places [pieces], seconds -> [pieces, count], to be multiplied by what `bell` gave."""
-    angles = 2 * math.pi / beat * place[:, None] * tf.range(1.0, (count + 1) // 2)
+    angles = place[:, None] * tf.constant(2 * math.pi / beat * np.arange(1, (count + 1) // 2), tf.float32)
     return tf.concat([tf.ones_like(angles[:, :1]), tf.cos(angles), tf.sin(angles)], 1)
 
 

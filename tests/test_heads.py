@@ -40,7 +40,7 @@ def draws(head: GaussianMixture, parameters: tf.Tensor, temperature: float, coun
     """Many draws from one set of parameters [parameter]: [count, dimension]."""
     noise = np.random.default_rng(seed).standard_normal((count, head.noise_size)).astype(np.float32)
     rows = tf.repeat(parameters[None], count, 0)
-    return np.asarray(head.draw(rows, tf.fill([count], temperature), tf.constant(noise)), np.float64)
+    return np.asarray(head.draw(rows, tf.fill([count], temperature), head.prepared(noise)), np.float64)
 
 
 def spread_for(scale: float) -> float:
@@ -71,7 +71,7 @@ def test_a_head_takes_noise_and_gives_shapes_as_it_says(kind: str) -> None:
     assert head.noise_size == {"mse": 0, "spectral": 0, "gaussian": 6, "mixture": 8, "softmax": 5}[kind]
     assert head.loss(parameters, tf.zeros([2, 4, 5])).shape == (2, 4)
     assert head.mean(parameters).shape == (2, 4, 5)
-    drawn = head.draw(parameters[:, 0], tf.ones([2]), tf.zeros([2, head.noise_size]))
+    drawn = head.draw(parameters[:, 0], tf.ones([2]), head.prepared(tf.zeros([2, head.noise_size])))
     assert drawn.shape == (2, 5)
     again = type(head).from_config(head.get_config())
     assert (again.dimension, again.noise_size) == (head.dimension, head.noise_size)
@@ -207,7 +207,7 @@ def test_which_gaussian_and_where_in_it_are_independent() -> None:
 def test_each_draw_of_a_batch_has_its_own_parameters_temperature_and_noise() -> None:
     head = GaussianMixture(2, 3)
     parameters = parameters_of(head, 4, seed=5)
-    noise = tf.random.stateless_normal([4, head.noise_size], [1, 2])
+    noise = head.prepared(tf.random.stateless_normal([4, head.noise_size], [1, 2]))
     temperature = tf.constant([0.0, 0.5, 1.0, 2.0])
     together = head.draw(parameters, temperature, noise).numpy()
     for row in range(4):
@@ -219,7 +219,8 @@ def test_the_wildest_noise_gives_a_finite_draw() -> None:
     head = GaussianMixture(2, 3)
     parameters = parameters_of(head, 2, seed=6)
     for size in (-40.0, 40.0):
-        assert np.all(np.isfinite(head.draw(parameters, tf.ones([2]), tf.fill([2, head.noise_size], size))))
+        noise = head.prepared(tf.fill([2, head.noise_size], size))
+        assert np.all(np.isfinite(head.draw(parameters, tf.ones([2]), noise)))
 
 
 # Spectra of waveform frames ---------------------------------------------------------------------------------------
@@ -315,7 +316,7 @@ def test_levels_are_drawn_as_often_as_they_are_likely(temperature: float) -> Non
     logits = np.random.default_rng(1).standard_normal((2, 8))
     noise = np.random.default_rng(2).standard_normal((20_000, 2)).astype(np.float32)
     rows = tf.repeat(tf.constant(logits.reshape(1, 16), tf.float32), len(noise), 0)
-    drawn = head.draw(rows, tf.fill([len(noise)], temperature), tf.constant(noise)).numpy()
+    drawn = head.draw(rows, tf.fill([len(noise)], temperature), head.prepared(noise)).numpy()
     for figure in range(2):
         counted = [np.mean(drawn[:, figure] == centre) for centre in head.centres]
         np.testing.assert_allclose(counted, softmax(logits[figure] / temperature), atol=0.015)
@@ -327,5 +328,5 @@ def test_at_temperature_zero_the_likeliest_level_is_drawn() -> None:
     head = Quantised(3, 16)
     logits = np.random.default_rng(5).standard_normal((4, 3, 16)).astype(np.float32)
     noise = np.random.default_rng(6).standard_normal((4, 3)).astype(np.float32)
-    drawn = head.draw(tf.constant(logits.reshape(4, -1)), tf.zeros([4]), tf.constant(noise)).numpy()
+    drawn = head.draw(tf.constant(logits.reshape(4, -1)), tf.zeros([4]), head.prepared(noise)).numpy()
     np.testing.assert_array_equal(drawn, head.centres[logits.argmax(-1)])
