@@ -140,8 +140,11 @@ def _plot(file: Path, found: dict[str, dict[int, Point]]) -> None:
                 panel.plot(amounts, costs, "o-", markersize=4, label=COSTS[cost])
                 straight = [costs[-1] * amount / amounts[-1] for amount in amounts]
                 panel.plot(amounts, straight, color="0.75", linewidth=1, zorder=0)
-        unit = "weights" if name == "width" else curve.unit
-        panel.set(xscale="log", yscale="log", xlabel=f"{name}, {unit}", ylabel="s")
+        label = f"{name}, {curve.unit}" + " (apart as their weights)" * (name == "width")
+        panel.set(xscale="log", yscale="log", xlabel=label)
+        panel.set_xticks([point["amount"] for point in points.values()], list(map(str, points)))
+        panel.minorticks_off()
+        panel.tick_params(labelsize=8)
         panel.legend(fontsize=7)
     figure.suptitle("What more of it costs; grey is linear", fontsize=10)
     figure.savefig(file)
