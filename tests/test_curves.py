@@ -36,6 +36,7 @@ def test_a_curve_of_one_value_is_refused() -> None:
         curves.main(["--of", "batch", "--most", "2"])
 
 
+@pytest.mark.slow
 def test_points_are_measured(tmp_path: Path) -> None:
     small = ["data={sequence_length: {0}, shift: 8192, batch_size: 2}", "model.front=[8]", "model.widths=[8]"]
     point = curves._measure_here(Curve("sequence", "frames", (8,), small), 8)
