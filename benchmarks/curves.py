@@ -29,6 +29,7 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.prepared import prepared
 from sonicrnn.errors import UserError, run_command
 
 RATE = 16_000
@@ -172,17 +173,14 @@ def _song(folder: Path, minutes: int) -> Point:
     from sonicrnn.config import load_settings
     from sonicrnn.devices import be_quiet
     from sonicrnn.pipeline import training_data
-    from sonicrnn.run import Run
-    from sonicrnn.song import open_song
-    from sonicrnn.training import prepare
 
     be_quiet()
     _write_noise(folder / "song.wav", minutes)
     settings = load_settings("configs/gru.yaml", [f"song.path={folder / 'song.wav'}", f"song.cache={folder / 'cache'}"])
     begin = time.perf_counter()
-    prepared = prepare(Run(folder), settings, open_song(settings.song, report=lambda line: None))
+    made = prepared(settings, folder)
     preparing = time.perf_counter() - begin
-    batches = iter(training_data(prepared.training, settings.seed))
+    batches = iter(training_data(made.training, settings.seed))
     next(batches)
     delivered = median(_seconds(lambda: [next(batches) for _ in range(BATCHES)]) for _ in range(STEPS))
     return {"amount": float(minutes), "preparing": preparing, "delivered": delivered / BATCHES}
@@ -203,19 +201,16 @@ def _step(folder: Path, curve: Curve, value: int) -> Point:
     from sonicrnn.devices import batch_shares, be_quiet, give_each_share_a_core
     from sonicrnn.graphs import graph
     from sonicrnn.pipeline import training_data
-    from sonicrnn.run import Run
-    from sonicrnn.song import open_song
-    from sonicrnn.training import prepare
 
     be_quiet()
     settings = load_settings("configs/gru.yaml", curve.overrides(value))
     give_each_share_a_core(batch_shares(settings.data.batch_size))
-    prepared = prepare(Run(folder), settings, open_song(settings.song, report=lambda line: None))
-    batch = next(iter(training_data(prepared.training, settings.seed)))
-    step = graph(lambda: prepared.model.train_step(batch)["loss"])
+    made = prepared(settings, folder)
+    batch = next(iter(training_data(made.training, settings.seed)))
+    step = graph(lambda: made.model.train_step(batch)["loss"])
     step()
     seconds = median(_seconds(lambda: float(step())) for _ in range(STEPS))
-    weights = prepared.model.count_params()
+    weights = made.model.count_params()
     return {"amount": float(weights if curve.name == "width" else value), "step": seconds}
 
 

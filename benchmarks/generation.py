@@ -155,12 +155,11 @@ def _primes(generator: Generator, seeds: list[int]) -> np.ndarray:
 
 def _read_bytes(generator: Generator) -> int:
     """What a step of one piece has to read: the model's weights, and where the song's units lie."""
-    import tensorflow as tf
-
     read, recall = 4 * generator.free_run.model.count_params(), generator.free_run.recall
     if recall:
         shapes = [places.points.shape for places in (recall.units, recall.motion)]
-        read += sum(4 * units * (dimension + 2) for units, dimension in shapes) + 4 * tf.size(recall.on_beat).numpy()
+        read += sum(4 * units * (dimension + 2) for units, dimension in shapes)
+        read += 4 * recall.on_beat.shape.num_elements()
     return read
 
 

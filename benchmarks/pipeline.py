@@ -27,6 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.prepared import prepared
+
 ROUNDS = 5
 RATE = 16_000
 MEMORY_MINUTES = (10, 60)  # and the longest song
@@ -82,19 +84,16 @@ def _speeds(arguments: list[str]) -> tuple[float, float]:
     from sonicrnn.config import load_settings
     from sonicrnn.devices import batch_shares, be_quiet, give_each_share_a_core
     from sonicrnn.pipeline import training_data
-    from sonicrnn.run import Run
-    from sonicrnn.song import open_song
-    from sonicrnn.training import prepare
 
     be_quiet()
     settings = load_settings(arguments[0], [*arguments[1:], "model.input_noise=0"])
     give_each_share_a_core(batch_shares(settings.data.batch_size))
     with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(Run(Path(folder)), settings, open_song(settings.song, report=lambda line: None))
+        made = prepared(settings, Path(folder))
         frames = settings.data.batch_size * settings.data.sequence_length
-        batches = iter(training_data(prepared.training, settings.seed))
+        batches = iter(training_data(made.training, settings.seed))
         fixed = next(batches)
-        train_step = tf.function(prepared.model.train_step)
+        train_step = tf.function(made.model.train_step)
         train_step(fixed)
         speeds: dict[str, list[float]] = {"delivered": [], "consumed": []}
         for _ in range(ROUNDS):
@@ -108,15 +107,12 @@ def _peers(arguments: list[str], torch: bool) -> dict[str, float]:
     from sonicrnn.config import load_settings
     from sonicrnn.devices import cores
     from sonicrnn.pipeline import training_data
-    from sonicrnn.run import Run
-    from sonicrnn.song import open_song
-    from sonicrnn.training import prepare
 
     settings = load_settings(arguments[0], arguments[1:])
     data, size = settings.data, settings.frames.frame_length
     with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(Run(Path(folder)), settings, open_song(settings.song, report=lambda line: None))
-        table = prepared.training
+        made = prepared(settings, Path(folder))
+        table = made.training
         frames = table.encoding.encode(table.rows[None])[0].numpy()
         stride = table.shift_rows // size
         peers = {"ours": iter(training_data(table, settings.seed))}

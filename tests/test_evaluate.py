@@ -114,6 +114,7 @@ def test_the_defaults_are_two_minutes_at_the_runs_temperature(generator: Playbac
     assert generator.asked == [(60.0, 0.8, (1, 2), None)]
 
 
+@pytest.mark.slow
 def test_long_pieces_have_their_form_drawn(
     generator: PlaybackGenerator, longer_song: Samples, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -377,6 +377,7 @@ def test_a_step_reports_the_gradients_norm_before_it_is_clipped() -> None:
     assert reported > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(MODELS))
 def test_it_learns_a_sequence_by_heart(name: str) -> None:
     """Which of three frames comes next depends on the frame before: nothing else has to be learnt."""
