@@ -51,30 +51,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def table(rows: Mapping[str, Row]) -> str:
-    """A line for each figure, the mean of two pieces; in bold where it is nearer to the best than squared error's."""
+    """A line for each figure, the mean of two pieces, with the range of the song's own windows and held-out audio.
+
+    In bold is what beats squared error's, and with a dagger what that beats, see `off`.
+    """
     peer, first = next(iter(rows.items()))  # squared error
-    lines = ["| | " + " | ".join([*rows, "held-out"]) + " |", "| --- |" + " ---: |" * (len(rows) + 1)]
+    lines = ["| | " + " | ".join([*rows, "song", "held-out"]) + " |", "| --- |" + " ---: |" * (len(rows) + 2)]
     for key, (title, decimals) in FIGURES.items():
         if key in first["held_out"]:
             values = {name: _mean(row["figures"][key]) for name, row in rows.items()}
-            real = _known(first["held_out"][key])
-            cells = [
-                f"**{_text(value, decimals)}**"
-                if off(key, value) < off(key, values[peer])
-                else _text(value, decimals)
-                for name, value in values.items()
-            ]
-            lines.append(f"| {title} | {' | '.join([*cells, _text(real, decimals)])} |")
+            song, real = first["song"][key], _known(first["held_out"][key])
+            cells = [_cell(off(key, value, song), off(key, values[peer], song), _text(value, decimals))
+                     for value in values.values()]  # fmt: skip
+            windows = "–" if None in song else "…".join(_text(bound, decimals) for bound in song)
+            lines.append(f"| {title} | {' | '.join([*cells, windows, _text(real, decimals)])} |")
     others = {"draws apart, ×": ("apart", ".2f", "1"), "epochs collapsed": ("collapsed", "d", "–")}
     others |= {"steps": ("steps", ",.0f", "–"), "temperature": ("temperature", ".2f", "–")}
     for title, (key, form, real_audio) in others.items():
-        lines.append(f"| {title} | " + " | ".join(f"{row[key]:{form}}" for row in rows.values()) + f" | {real_audio} |")
+        shown = " | ".join(f"{row[key]:{form}}" for row in rows.values())
+        lines.append(f"| {title} | {shown} | – | {real_audio} |")
     return "\n".join(lines)
 
 
-def off(key: str, value: float) -> float:
-    """How far a figure is from where it is best; infinity for one that says nothing."""
-    return math.inf if math.isnan(value) else abs(value - BEST.get(key, 0.0))
+def off(key: str, value: float, song: Sequence[float | None]) -> float:
+    """How much farther a figure is from where it is best than the song's own windows are, [low, high] or unknown.
+
+    What lies within has nothing left to beat: 0. Infinity for a figure that says nothing.
+    """
+    best = BEST.get(key, 0.0)
+    allowed = max(0.0 if bound is None else abs(bound - best) for bound in song)
+    return math.inf if math.isnan(value) else max(0.0, abs(value - best) - allowed)
+
+
+def _cell(own: float, peers: float, text: str) -> str:
+    return f"**{text}**" if own < peers else f"{text} †" if own > peers else text
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -84,8 +84,9 @@ def row_of(settings: Settings) -> Row | None:
     """A row that was made with these very settings; None where there is none.
 
     Its keys: "settings"; "steps"; "weights"; "temperature"; "minute_seconds", what a minute of audio takes with the
-    graphs made; "figures" of the two pieces, and "held_out", the same of real audio, as in `scores.json`; "apart", how
-    far pieces that begin at one prime lie apart, as a share of how far passages of the song do; "collapsed", epochs.
+    graphs made; "figures" of the two pieces, "held_out", the same of real audio, and "song", the range of the song's
+    own windows, all as in `scores.json`; "apart", how far pieces that begin at one prime lie apart, as a share of how
+    far passages of the song do; "collapsed", epochs.
     """
     place = folder_of(settings) / ROW
     try:
@@ -166,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "minute_seconds": minute_seconds,
         "figures": {key: list(figure["pieces"].values()) for key, figure in figures.items()},
         "held_out": {key: figure["references"][HELD_OUT] for key, figure in figures.items()},
+        "song": {key: figure["song"] for key, figure in figures.items()},
         "apart": _apart(generator),
         "collapsed": _collapsed(history),
     }
