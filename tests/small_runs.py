@@ -48,6 +48,7 @@ TINY = [
     "train.audio_seconds=1",
     "generate.prime_seconds=1",
     "generate.temperature=0.9",
+    "generate.takes=1",
     "wandb.mode=disabled",
 ]
 

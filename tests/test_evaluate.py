@@ -20,6 +20,7 @@ from sonicrnn import evaluate
 from sonicrnn.audio import write_audio
 from sonicrnn.errors import UserError
 from sonicrnn.song import Song, split
+from tests.small_runs import TINY
 
 RATE = 16_000
 Samples = npt.NDArray[np.float32]
@@ -190,13 +191,8 @@ def test_a_really_trained_run_is_measured(
 ) -> None:
     song = tmp_path / "tune.wav"
     write_audio(song, longer_song, RATE)
-    tiny: list[Any] = [
-        *("frames.parts=12", "frames.phase_steps=4", "data.sequence_length=16", "data.batch_size=4"),
-        *("model.front=[16]", "model.widths=[16]", "model.head.mixtures=2", "train.minutes=null", "train.epochs=1"),
-        *("train.epoch_steps=5", "train.audio_seconds=1", "generate.prime_seconds=1", "wandb.mode=disabled"),
-    ]
     command = [sys.executable, "-m", "sonicrnn.fit", "configs/gru.yaml", f"song.path={song}", f"runs={tmp_path}"]
-    subprocess.run([*command, "name=tiny", *tiny], check=True, capture_output=True, timeout=280)
+    subprocess.run([*command, "name=tiny", *TINY, "train.epochs=1"], check=True, capture_output=True, timeout=280)
     evaluate.main([str(tmp_path / "tiny"), "--seconds", "4", "--count", "1"])
     scores = json.loads((tmp_path / "tiny" / "scores.json").read_text())
     assert list(scores["pieces"]) == ["seed 1"]

@@ -17,6 +17,7 @@ import soundfile
 from sonicrnn.errors import UserError
 from sonicrnn.mirror import Mirror
 from sonicrnn.remote import place_of
+from tests.small_runs import TINY
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -194,12 +195,8 @@ def test_a_training_is_killed_on_one_machine_and_ends_on_another(tmp_path: Path,
     bucket = tmp_path / "bucket"
     bucket.mkdir()
     soundfile.write(bucket / "tune.wav", longer_song, 16_000, subtype="PCM_16")
-    settings = [
-        "frames.parts=12", "frames.phase_steps=4", "data.sequence_length=16", "data.batch_size=4", "model.front=[16]",
-        "model.widths=[16,12]", "model.head.mixtures=2", "train.minutes=null", "train.epochs=12", "train.epoch_steps=5",
-        "train.audio_seconds=1", "generate.prime_seconds=1", "generate.temperature=0.9", "wandb.mode=disabled",
-        "train.checkpoint_seconds=0", "name=far", f"song.path=local://{bucket}/tune.wav", f"runs=local://{bucket}/runs",
-    ]  # fmt: skip
+    settings = [*TINY, "train.epochs=12", "train.checkpoint_seconds=0", "name=far"]
+    settings += [f"song.path=local://{bucket}/tune.wav", f"runs=local://{bucket}/runs"]
     fit = [sys.executable, "-m", "sonicrnn.fit", "configs/gru.yaml", *settings]
     far = bucket / "runs" / "far"
 

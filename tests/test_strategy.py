@@ -25,7 +25,7 @@ from tests.small_runs import TINY
 # The GAN matches the features of its draws share by share of a batch, so more cores have other means: left out here.
 GAN = ["model.head={kind: gan, width: 12, layers: 1, revise: 1}", "gan.width=12", "gan.run_steps=2", "gan.matching=0"]
 KINDS = {"shuffled": ["data.order=shuffled"], "streams": ["data.order=streams"], "gan": GAN}
-SETTINGS = [*TINY, "name=spread", "train.epochs=3", "train.checkpoint_seconds=0", "generate.takes=1"]
+SETTINGS = [*TINY, "name=spread", "train.epochs=3", "train.checkpoint_seconds=0"]
 
 
 def test_alone_everything_is_as_it_was() -> None:
@@ -165,6 +165,7 @@ def alone(
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(600)  # a GAN's graph takes its time
+@pytest.mark.parametrize("alone", ["shuffled", "gan"], indirect=True)  # streams: those of killed processes
 def test_two_processes_train_as_one(alone: tuple[list[str], Path], team_of: Callable[..., Team]) -> None:
     kind, folder = alone
     team = team_of(*kind)

@@ -64,7 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, shared: Path, song_file: 
     with (first / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (first / "printed.txt").exists():
-            done = run_fit(song_file, first / "runs", "generate.temperature=auto")
+            done = run_fit(song_file, first / "runs", "generate.temperature=auto", "generate.takes=2")
             assert done.returncode == 0, done.stderr
             (first / "printed.txt").write_text(done.stdout)
     folder = tmp_path_factory.mktemp("copy") / "runs"
@@ -155,12 +155,11 @@ def test_continue_goes_on_from_a_recording(finished: tuple[Path, str], song_file
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moments", [(0.0, 0.7), (0.3, 0.05, 1.5)])
 def test_killed_runs_end_with_the_weights_of_one_that_was_not(
-    finished: tuple[Path, str], song_file: Path, tmp_path: Path, moments: tuple[float, ...]
+    finished: tuple[Path, str], song_file: Path, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "tiny" / "checkpoint.npz"
-    for moment in moments:
+    for moment in (0.0, 0.3, 1.0):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         running = subprocess.Popen(
             command(song_file, tmp_path, "train.checkpoint_seconds=0"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
