@@ -197,9 +197,10 @@ def _command_seconds(run: str, *given: str) -> float:
 
 def seeds_generator(settings: Settings) -> Generator:
     """The model of a config as it is before any training."""
+    from sonicrnn.calibration import Calibration
     from sonicrnn.encoding import Encoding
     from sonicrnn.free_run import FreeRun
-    from sonicrnn.generator import Calibration, Generator
+    from sonicrnn.generator import Generator
     from sonicrnn.models import SongModel
     from sonicrnn.song import Normaliser
 

@@ -186,9 +186,10 @@ def _train(settings: Settings) -> Run:
 
     from sonicrnn.devices import be_quiet
     from sonicrnn.practice import practise
+    from sonicrnn.preparation import prepare
     from sonicrnn.run import Run, enter
     from sonicrnn.song import open_song
-    from sonicrnn.training import finish, make_free_run, prepare, reached, train
+    from sonicrnn.training import finish, make_free_run, reached, train
 
     class Clock(keras.callbacks.Callback):
         """How long each step takes."""

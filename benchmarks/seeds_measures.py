@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from sonicrnn.generator import Calibration, Generator, RunGenerator
+from sonicrnn.calibration import Calibration
+from sonicrnn.generator import Generator, RunGenerator
 from sonicrnn.graphs import graph
 from sonicrnn.levels import Samples
 

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sonicrnn.config import parse_settings
+from sonicrnn.drawing import COLOURS, INK, STYLES, save_figure
 from sonicrnn.files import write_text
-from sonicrnn.pictures import COLOURS, INK, STYLES, save_figure
 
 BEGIN, END = "<!-- The table is written by `python -m benchmarks.seeds`. -->", "<!-- End of the table. -->"
 PICTURE = "learning-curves.png"

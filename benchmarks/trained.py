@@ -144,9 +144,10 @@ def stack(rows: Sequence[Settings], target: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the row of the settings on standard input."""
     settings = parse_settings(json.load(sys.stdin), where="standard input")
+    from sonicrnn.drawing import save_figure
     from sonicrnn.generator import load_generator
     from sonicrnn.listening import score
-    from sonicrnn.pictures import save_figure, spectrogram
+    from sonicrnn.pictures import spectrogram
     from sonicrnn.scores import HELD_OUT, as_json
     from sonicrnn.training import fit
 

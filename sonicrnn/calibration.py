@@ -1,218 +1,54 @@
-"""How a free run is made to sound most like the song: its temperature and its level, found after training.
-
-The temperature differs from song to song and decides between music and failure: too cold and the run hums one chord,
-too warm and it crumbles into noise. So short free runs are made at several temperatures, and the one whose distribution
-of log-mel frames, patches and movements, and whose spectral flatness, lie nearest to the song's is kept. What its level
-then still lacks is made up for by a gain. The training and the validation part are the measure; the test part is left
-for the evaluation.
-"""
+"""What generation takes from a run besides its model; `calibrate` finds it after training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
-import scipy.ndimage
-import tensorflow as tf
 
-from sonicrnn import frames
-from sonicrnn.config import Settings
-from sonicrnn.distances import NAMES, Likeness, Stretch, distances, likeness, log_mel_floor, stretch
-from sonicrnn.encoding import Contrast, Encoding
-from sonicrnn.free_run import FreeRun
-from sonicrnn.generator import Calibration
-from sonicrnn.graphs import graph
-from sonicrnn.leveller import usual_level
-from sonicrnn.levels import Samples
-from sonicrnn.portrait import portrait
-from sonicrnn.song import Song
-from sonicrnn.spectrum import spectral_flatness
-
-TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)
-PIECES = 4  # at each temperature, from different primes
-PIECE_SECONDS = 30.0
-WINDOWS = 12  # of the song, spread over the training and the validation part
-MOST_GAIN_DB = 9.0
-CONTRAST_RANGE = (0.8, 1.8)
-CONTRAST_SMOOTHING = 9  # bins
-STRENGTHS = (0.0, 0.5, 1.15, 1.3)  # powers of the factor: none, half of it, more
-MOST_FLATNESS = 1.4
+from sonicrnn.encoding import Contrast
+from sonicrnn.files import write_json
+from sonicrnn.portrait import Portrait
 
 
-def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
-    """Try temperatures and take the least unlike the song; a temperature that the settings fix is the only one tried.
+@dataclass(frozen=True)
+class Calibration:
+    """What generation takes from a run besides its model.
 
-    Unlikeness is the mean of the log-mel distances and of how far the flatness is off, each in units of what stretches
-    of the song have from the rest of it: about 1 for the song itself.
+    Attributes:
+        temperature: of the draws.
+        gain: factor of the samples.
+        level: that the song usually has, dB re full scale as of `leveller.usual_level`; None where it is not known.
+        centre, contrast: of the log magnitudes, [bins], see `encoding.Contrast`; empty for frames without any.
+        tried: a row of figures for each temperature.
+        portrait: of the song, to choose takes by; None where it is not known.
     """
-    fixed = settings.generate.temperature
-    temperatures: Sequence[float] = TEMPERATURES if fixed == "auto" else (fixed,)
-    if not free_run.model.head.noise_size:
-        temperatures = (1.0,)  # without chance there is no temperature
-    yardstick = _Yardstick(song)
-    target = _spectral_moments(free_run, yardstick.windows)
-    tried: list[_Trial] = []
-    for temperature, drawn in zip(temperatures, _frames(free_run, song, settings, temperatures), strict=True):
-        contrast = find_contrast(free_run.encoding.spectra_of(drawn).numpy(), *target) if target else None
-        tried.append(_trial(yardstick, free_run, temperature, drawn, contrast))
-    best = min(tried, key=lambda trial: trial.figures["unlikeness"])
-    if best.contrast is not None:
-        # Phases that were found anew blur the spectra once more, so a little beyond the song's own contrast may be
-        # best; where the draws are still rough, less.
-        others = [Contrast(best.contrast.centre, best.contrast.factor**strength) for strength in STRENGTHS]
-        trials = [_trial(yardstick, free_run, best.temperature, best.drawn, contrast) for contrast in others]
-        tried += trials
-        best = min([best, *trials], key=_unlikeness_and_flatness)
-    lacking = 0.0 if free_run.recall else -best.figures["level"]  # the song's own spectra have its level
-    gain = 10 ** (float(np.clip(lacking, -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
-    arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
-    rows = [trial.row() for trial in tried]
-    level = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
-    looks = portrait(song.part("training"), song.part("validation"), song.sample_rate)
-    return Calibration(best.temperature, gain, level, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks)
 
+    temperature: float = 1.0
+    gain: float = 1.0
+    level: float | None = None
+    centre: Sequence[float] = ()
+    contrast: Sequence[float] = ()
+    tried: Sequence[Mapping[str, float]] = ()
+    portrait: Portrait | None = None
 
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """Free runs at one temperature and contrast, and how they measure."""
+    def spectral(self) -> Contrast | None:
+        """Its contrast as arrays; None where there is none."""
+        if not len(self.contrast):
+            return None
+        return Contrast(np.asarray(self.centre, np.float32), np.asarray(self.contrast, np.float32))
 
-    temperature: float
-    drawn: tf.Tensor
-    contrast: Contrast | None
-    figures: dict[str, float]
+    def save(self, file: Path) -> None:
+        """Write it as JSON."""
+        write_json(file, asdict(self))
 
-    def row(self) -> dict[str, float]:
-        contrast = float(self.contrast.factor.mean()) if self.contrast else 1.0
-        return {"temperature": self.temperature, "contrast": contrast, **self.figures}
-
-
-def _trial(
-    yardstick: _Yardstick, free_run: FreeRun, temperature: float, drawn: tf.Tensor, contrast: Contrast | None
-) -> _Trial:
-    return _Trial(temperature, drawn, contrast, yardstick.measure(_audio(free_run, drawn, contrast)))
-
-
-def _unlikeness_and_flatness(trial: _Trial) -> float:
-    """Flatness is heard as noise: beyond a factor of `MOST_FLATNESS` it counts on its own."""
-    beyond = abs(np.log(trial.figures["flatness"])) - np.log(MOST_FLATNESS)
-    return trial.figures["unlikeness"] + max(0.0, float(beyond))
-
-
-def find_contrast(spectra: np.ndarray, song_mean: np.ndarray, song_power: np.ndarray) -> Contrast:
-    """How far the log magnitudes of free runs must be spread for each bin to have the song's peaks.
-
-    A free run that knows its song's mean but not all that happens in it is too even: its spectra are too flat, and too
-    quiet for their mean logarithm. The factor is that which brings each bin's mean power, relative to its geometric
-    mean, to the song's; it is
-    a variance compensation as in Toda and Tokuda (2007), of the tail that is heard.
-
-    Args:
-        spectra: natural log magnitudes of the free runs, [runs, time, bins].
-        song_mean: mean log magnitude of each bin of the song.
-        song_power: logarithm of each bin's mean power.
-
-    Returns:
-        Its centre is the free runs' own mean, which stays as it is.
-    """
-    flat = spectra.reshape(-1, spectra.shape[-1])
-    centre = flat.mean(0)
-    deviation, wanted = flat - centre, song_power - 2 * song_mean
-    low, high = np.full_like(centre, CONTRAST_RANGE[0]), np.full_like(centre, CONTRAST_RANGE[1])
-    for _ in range(12):  # bisection: the power grows with the factor
-        middle = (low + high) / 2
-        more = np.log(np.mean(np.exp(2 * middle * deviation), 0)) < wanted
-        low, high = np.where(more, middle, low), np.where(more, high, middle)
-    factor = scipy.ndimage.uniform_filter1d(middle, CONTRAST_SMOOTHING, mode="nearest")
-    return Contrast(centre.astype(np.float32), factor.astype(np.float32))
-
-
-def _spectral_moments(free_run: FreeRun, windows: Sequence[Samples]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean log magnitude and log mean power of each bin of the song, [bins]; None for frames that are no spectra."""
-    encoding, made = free_run.encoding, free_run.encoding.settings
-    if made.kind != "stft" or made.parts is not None or free_run.recall:
-        return None  # parts keep their contrast whatever their levels are, and the song's own spectra have it
-    samples = encoding.normalise(tf.constant(np.stack(windows), tf.float32))
-    spectra = (
-        frames.stft_frames(samples, made.frame_length, made.hop_length).numpy().reshape(-1, made.frame_length // 2 + 1)
-    )
-    return spectra.mean(0), np.log(np.mean(np.exp(2 * spectra), 0))
-
-
-class _Yardstick:
-    """Windows of the song, and how far they lie from one another."""
-
-    def __init__(self, song: Song):
-        self.rate = song.sample_rate
-        heard = song.samples[: song.parts["validation"][1]]
-        length = min(len(heard), round(PIECE_SECONDS * self.rate))
-        starts = np.unique(np.linspace(0, len(heard) - length, WINDOWS).astype(int))
-        windows = [heard[start : start + length] for start in starts]
-        windows = [window - window.mean() for window in windows]  # a constant offset is no sound
-        self.windows = windows
-        self.level = _level(windows)
-        flatness = [self._flatness(window) for window in windows]
-        self.flatness, self.own_flatness = float(np.mean(flatness)), max(0.1, float(np.std(flatness)))
-        self.floor = log_mel_floor(windows, self.rate)
-        self.song: Likeness = likeness([self.stretch(window) for window in windows])
-        self.own = dict.fromkeys(NAMES, 1.0)  # a song of one window has nothing to be measured by
-        if len(windows) > 1:
-            own = [distances(one, self.song, index) for index, one in enumerate(self.song.stretches)]
-            self.own = {name: max(0.05, float(np.mean([one[name] for one in own]))) for name in NAMES}
-
-    def stretch(self, samples: Samples) -> Stretch:
-        return stretch(samples, self.rate, self.level, self.floor)
-
-    def measure(self, pieces: np.ndarray) -> dict[str, float]:
-        """The mean over some pieces, [pieces, samples]; `level` in dB and `flatness` as a ratio against the song's."""
-        far = [distances(self.stretch(piece), self.song) for piece in pieces]
-        mean = {name: float(np.mean([one[name] for one in far])) for name in NAMES}
-        flatness = float(np.mean([self._flatness(piece) for piece in pieces])) - self.flatness
-        unlike = [mean[name] / self.own[name] for name in NAMES] + [abs(flatness) / self.own_flatness]
-        return {
-            "unlikeness": float(np.mean(unlike)),
-            **mean,
-            "flatness": float(np.exp(flatness)),
-            "level": _level(pieces) - self.level,
-        }
-
-    def _flatness(self, samples: Samples) -> float:
-        """Logarithm of the spectral flatness."""
-        return float(np.log(max(spectral_flatness(samples, self.rate), 1e-9)))
-
-
-def _level(pieces: Sequence[Samples] | np.ndarray) -> float:
-    """Of all together, dBFS."""
-    return float(10 * np.log10(max(1e-12, np.mean([np.mean(np.square(piece, dtype=np.float64)) for piece in pieces]))))
-
-
-def _frames(free_run: FreeRun, song: Song, settings: Settings, temperatures: Sequence[float]) -> list[tf.Tensor]:
-    """For each temperature [pieces, time, dimension]: all in one batch, from the same few primes of the song."""
-    part, encoding = song.part("training"), free_run.encoding
-    length = min(len(part), round(settings.generate.prime_seconds * song.sample_rate))
-    starts = np.linspace(0, len(part) - length, PIECES + 2)[1:-1].astype(int)
-    primes = np.stack([part[start : start + length] for start in starts] * len(temperatures))
-    parameters, states = free_run.listen(free_run.encode(tf.constant(primes)))
-    count = -(-(round(PIECE_SECONDS * song.sample_rate) + encoding.overlap) // encoding.step)
-    seeds = [settings.seed + index for index in range(PIECES)] * len(temperatures)
-    each = tf.constant(np.repeat(temperatures, PIECES), tf.float32)
-    drawn, _, _ = free_run.draw(
-        parameters, states, tf.constant(0), tf.constant(count), each, tf.constant(seeds, tf.int32)
-    )
-    return tf.split(drawn, len(temperatures))
-
-
-def _audio(free_run: FreeRun, drawn: tf.Tensor, contrast: Contrast | None) -> np.ndarray:
-    """[pieces, samples] of what was drawn, without its edges and the song's offset."""
-    encoding = free_run.encoding
-    if contrast is None:
-        decoded = free_run.decode(drawn)
-    else:
-        decoded = _decode(encoding, drawn, tf.constant(contrast.centre), tf.constant(contrast.factor))
-    samples = decoded.numpy() - np.float32(encoding.normaliser.offset)
-    return samples[:, encoding.overlap : samples.shape[1] - encoding.overlap]
-
-
-@graph
-def _decode(encoding: Encoding, drawn: tf.Tensor, centre: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    return encoding.decode(drawn, None, Contrast(centre, factor))
+    @classmethod
+    def load(cls, file: Path) -> Calibration:
+        """Read what `save` wrote; that of a run that is still training where there is none."""
+        if not file.is_file():
+            return cls()
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        return cls(**kept | {"portrait": Portrait(**kept["portrait"]) if kept.get("portrait") else None})

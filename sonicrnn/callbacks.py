@@ -21,11 +21,12 @@ from sonicrnn.audio import write_audio
 from sonicrnn.checkpoint import Progress, save_checkpoint, save_weights
 from sonicrnn.clock import clock
 from sonicrnn.config import TrainSettings
+from sonicrnn.drawing import save_figure
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
 from sonicrnn.gan import in_words
 from sonicrnn.models import SongModel
-from sonicrnn.pictures import learning_curves, save_figure
+from sonicrnn.pictures import learning_curves
 from sonicrnn.run import Run
 from sonicrnn.selection import is_better
 from sonicrnn.strategy import Spread

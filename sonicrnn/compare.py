@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonicrnn.config import differences
+from sonicrnn.config_words import differences
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.options import out_of_range, refuse
 from sonicrnn.remote import is_remote, local_folder

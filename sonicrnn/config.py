@@ -1,20 +1,21 @@
 """Settings: one frozen tree, read from YAML and `a.b=c` overrides, checked in full before anything runs.
 
 Nothing here imports TensorFlow, so that a wrong setting is answered at once. Every field's comment in the
-tree below is its documentation; `describe()` prints the tree with its defaults.
+tree below is its documentation; `config_words.describe` prints the tree with its defaults.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sonicrnn.config_words import mistakes, to_mend
 from sonicrnn.errors import UserError
-from sonicrnn.settings_file import apply_override, did_you_mean, read_tree
+from sonicrnn.settings_file import apply_override, read_tree
 
 PARTS = ("training", "validation", "test")
 MOST_LOGITS = 65_536  # of one frame
@@ -378,87 +379,6 @@ def parse_as(kind: type[SectionType], tree: Mapping[str, Any], where: str) -> Se
         raise UserError(to_mend(where, mistakes(error, kind))) from None
 
 
-def mistakes(error: ValidationError, kind: type[Section]) -> list[str]:
-    """A line for every setting that is wrong in a tree of this kind, with how to mend it."""
-    names = setting_names(kind)
-    # A value that may be of several kinds has an error for each of them: the first one tells enough.
-    return list({_key(item): _explain(item, names) for item in reversed(error.errors())}.values())[::-1]
-
-
-def to_mend(where: str, lines: Sequence[str]) -> str:
-    """The message about all mistakes in one place."""
-    return "\n  ".join([f"{where}: {len(lines)} setting{'s' * (len(lines) > 1)} to mend:", *lines])
-
-
 def dump_settings(settings: Settings) -> str:
     """YAML text that `load_settings` reads back to an equal object."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
-
-
-def differences(old: Settings, new: Settings) -> list[str]:
-    """Lines `a.b: old -> new` for every setting that differs."""
-    before, after = dict(_leaves(old.model_dump())), dict(_leaves(new.model_dump()))
-    return [f"{key}: {before[key]!r} -> {after[key]!r}" for key in before if before[key] != after[key]]
-
-
-def describe(settings: Section | None = None) -> str:
-    """Every setting with its default and its meaning, a line each."""
-    return "\n".join(_describe(settings or Settings(), ""))
-
-
-def setting_names(kind: type[Section] = Settings) -> list[str]:
-    """`section.name` of every setting, then the names of the sections."""
-    return [*_names(kind, ""), *kind.model_fields]
-
-
-def _key(error: Any) -> str:
-    """The setting that one of pydantic's errors is about, without the kinds of value that its location also names."""
-    parts = [str(part) for part in error["loc"]]
-    if error["type"] != "extra_forbidden":
-        parts = [part for part in parts if part not in ("str", "float") and not part.startswith(("literal[", "list["))]
-    return ".".join(parts) or "settings"
-
-
-def _explain(error: Any, names: Sequence[str]) -> str:
-    """One line for one of pydantic's errors; `names` are those that there are."""
-    key = _key(error)
-    if error["type"] == "extra_forbidden":
-        return f"{key} is no setting{did_you_mean(key, names)}"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _names(kind: type[Section], prefix: str) -> Iterator[str]:
-    for name, field in kind.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from _names(field.annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
-
-
-def _describe(section: Section, prefix: str) -> Iterator[str]:
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            yield from _describe(value, f"{prefix}{name}.")
-        else:
-            choices = _choices(field.annotation)
-            meaning = "; ".join(text for text in (field.description or "", choices) if text)
-            yield f"{prefix}{name}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}".ljust(40) + meaning
-
-
-def _choices(annotation: Any) -> str:
-    """The words that a setting takes, `a | b`; empty where it takes others than listed words."""
-    if get_origin(annotation) is Literal:
-        return " | ".join(get_args(annotation))
-    return ""

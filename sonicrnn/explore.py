@@ -94,10 +94,10 @@ def _training_command(paths: list[str], sample_rate: str) -> str:
 
 
 def _draw(song: Song, facts: Facts, folder: Path) -> list[Shown]:
+    from sonicrnn.drawing import png_bytes
     from sonicrnn.explore_page import Shown
     from sonicrnn.explore_pictures import pictures_of
     from sonicrnn.files import written_beside
-    from sonicrnn.pictures import png_bytes
 
     shown = []
     for one in pictures_of(song.samples, song.sample_rate, facts):

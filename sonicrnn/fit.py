@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from sonicrnn.cluster import training_cluster
-from sonicrnn.config import describe, load_settings
+from sonicrnn.config import Settings, load_settings
+from sonicrnn.config_words import describe
 from sonicrnn.errors import run_command
 from sonicrnn.remote import is_remote
 from sonicrnn.run import Run
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sonicrnn.fit",
         description="Learn one song and generate more of it. The same command goes on where a stopped one was.",
-        epilog="settings, as section.name=value:\n" + describe(),
+        epilog="settings, as section.name=value:\n" + describe(Settings()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", help="a YAML file, e.g. configs/gru.yaml")

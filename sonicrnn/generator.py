@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,16 +13,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sonicrnn.calibration import Calibration
 from sonicrnn.config import Settings
 from sonicrnn.devices import be_quiet
-from sonicrnn.encoding import Contrast, Encoding
+from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
-from sonicrnn.files import write_json, written_beside
+from sonicrnn.files import written_beside
 from sonicrnn.free_run import FreeRun
 from sonicrnn.gan import DenoisingGan
 from sonicrnn.master import Master, rendered, through
 from sonicrnn.models import SongModel
-from sonicrnn.portrait import Portrait, known
+from sonicrnn.portrait import known
 from sonicrnn.recall import Recall
 from sonicrnn.revising import Revising
 from sonicrnn.run import Run
@@ -57,46 +58,6 @@ def load_generator(folder: str | Path) -> RunGenerator:
     free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral(), recall)
     master = Master.load(run.master) if run.master.is_file() else None
     return RunGenerator(free_run, calibration, master, run=run, settings=settings)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What generation takes from a run besides its model.
-
-    Attributes:
-        temperature: of the draws.
-        gain: factor of the samples.
-        level: that the song usually has, dB re full scale as of `leveller.usual_level`; None where it is not known.
-        centre, contrast: of the log magnitudes, [bins], see `encoding.Contrast`; empty for frames without any.
-        tried: a row of figures for each temperature.
-        portrait: of the song, to choose takes by; None where it is not known.
-    """
-
-    temperature: float = 1.0
-    gain: float = 1.0
-    level: float | None = None
-    centre: Sequence[float] = ()
-    contrast: Sequence[float] = ()
-    tried: Sequence[Mapping[str, float]] = ()
-    portrait: Portrait | None = None
-
-    def spectral(self) -> Contrast | None:
-        """Its contrast as arrays; None where there is none."""
-        if not len(self.contrast):
-            return None
-        return Contrast(np.asarray(self.centre, np.float32), np.asarray(self.contrast, np.float32))
-
-    def save(self, file: Path) -> None:
-        """Write it as JSON."""
-        write_json(file, asdict(self))
-
-    @classmethod
-    def load(cls, file: Path) -> Calibration:
-        """Read what `save` wrote; that of a run that is still training where there is none."""
-        if not file.is_file():
-            return cls()
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        return cls(**kept | {"portrait": Portrait(**kept["portrait"]) if kept.get("portrait") else None})
 
 
 @dataclass(frozen=True, eq=False)

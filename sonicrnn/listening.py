@@ -13,13 +13,14 @@ from sonicrnn import quality
 from sonicrnn.clock import clock
 from sonicrnn.config import dump_settings
 from sonicrnn.distances import log_mel_floor
+from sonicrnn.drawing import save_figure
 from sonicrnn.files import write_json
 from sonicrnn.form import MOMENT_SECONDS, SHORTEST_SECONDS, moments, unlikeness
 from sonicrnn.generator import RunGenerator, load_generator
 from sonicrnn.levels import Samples, level
 from sonicrnn.original import read_original
 from sonicrnn.originality import STRETCH_SECONDS
-from sonicrnn.pictures import save_figure, self_similarities
+from sonicrnn.pictures import self_similarities
 from sonicrnn.report import Beside, Piece, score_rows, score_verdicts, write_report
 from sonicrnn.run import Run
 from sonicrnn.scores import Scores, as_json

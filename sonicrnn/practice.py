@@ -24,9 +24,10 @@ import tensorflow as tf
 from sonicrnn.chance import Chance
 from sonicrnn.clock import clock
 from sonicrnn.config import DataSettings, ReviserSettings, Settings
-from sonicrnn.encoding import Encoding, fit_encoding
+from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json, written_beside
+from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.graphs import graph
 from sonicrnn.pipeline import Table, check_length, fitting, make_table, training_data
 from sonicrnn.reviser import Reviser

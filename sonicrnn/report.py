@@ -19,6 +19,7 @@ import soxr
 
 from sonicrnn import pictures
 from sonicrnn.audio import to_int16
+from sonicrnn.drawing import png_bytes
 from sonicrnn.files import write_text
 from sonicrnn.report_page import Chart, Pair, Player, number_text, page
 
@@ -173,7 +174,7 @@ def encode_mp3(piece: Piece, loss: float = MP3_LOSSES[0]) -> Sound:
 
 def _player(piece: Piece, sound: Sound) -> Player:
     figure = pictures.spectrogram(piece.mono, piece.sample_rate)
-    png = pictures.png_bytes(figure)
+    png = png_bytes(figure)
     box = figure.axes[0].get_position()  # known since it was drawn
     return Player(
         title=piece.title,
@@ -203,12 +204,12 @@ def _charts(pieces: Sequence[Piece], history: Mapping[str, Sequence[float | None
         # By the numbers of the headings: titles in a legend would take the room of the curves.
         named = {f"{number}": piece.mono for number, piece in enumerate(pieces, 1)}
         levels = ", ".join(f"{number}. {_level(piece.mono)}" for number, piece in enumerate(pieces, 1))
-        picture = pictures.png_bytes(pictures.level_curves(named, pieces[0].sample_rate))
+        picture = png_bytes(pictures.level_curves(named, pieces[0].sample_rate))
         alt = f"Level over time of every piece, by its number. Mean levels: {levels}."
         charts["Levels"] = _chart(picture, alt, "Each curve is the piece of that number above.")
     if history and any(len(column) for column in history.values()):
         rows = max(len(column) for column in history.values())
-        picture = pictures.png_bytes(pictures.learning_curves(history))
+        picture = png_bytes(pictures.learning_curves(history))
         charts["Learning"] = _chart(picture, f"Learning curves over {rows} epochs: {_ends(history)}.")
     return charts
 

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonicrnn.config import Settings, differences, dump_settings, load_settings
+from sonicrnn.config import Settings, dump_settings, load_settings
+from sonicrnn.config_words import differences
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
 from sonicrnn.folders import contents, held, set_aside

@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sonicrnn.calibration import Calibration
 from sonicrnn.config import Settings
 from sonicrnn.errors import UserError
 from sonicrnn.free_run import FreeRun
-from sonicrnn.generator import Calibration, Generator
+from sonicrnn.generator import Generator
 from sonicrnn.judge import SHORTEST_SECONDS, Score, make_judge
 from sonicrnn.song import Song
 

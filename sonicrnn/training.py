@@ -1,17 +1,14 @@
 """One training, from settings to a run folder with a model in it.
 
-`fit` reads top-down: song, encoding, tables, model, callbacks, `keras.Model.fit`, the finishing touches. The rules for
+`fit` reads top-down: song, preparation, callbacks, `keras.Model.fit`, the finishing touches. The rules for
 going on with an earlier run stand in `run.enter`; what a checkpoint holds, in `checkpoint`.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,48 +16,32 @@ from typing import Any
 import keras
 import numpy as np
 
-from sonicrnn.adversary import Adversary
-from sonicrnn.calibration import calibrate
+from sonicrnn.calibrate import calibrate
+from sonicrnn.calibration import Calibration
 from sonicrnn.callbacks import Checkpoints, Curves, Judge, Line, Listening, Pace, Together
 from sonicrnn.checkpoint import Progress, every_variable, load_checkpoint, load_weights, save_checkpoint
 from sonicrnn.cluster import ALONE, Cluster
 from sonicrnn.config import Settings, parse_settings
 from sonicrnn.devices import batch_shares, be_quiet, give_each_share_a_core
-from sonicrnn.encoding import FILES as ENCODING_FILES
-from sonicrnn.encoding import Encoding, fit_encoding
 from sonicrnn.errors import UserError
-from sonicrnn.files import write_json, written_beside
+from sonicrnn.files import written_beside
 from sonicrnn.free_run import FreeRun
-from sonicrnn.gan import DenoisingGan
-from sonicrnn.generator import Calibration, Generator, keep_primes
+from sonicrnn.generator import Generator, keep_primes
 from sonicrnn.master import make_master
+from sonicrnn.memory import keep_freed_memory
 from sonicrnn.mirror import mirror_of
-from sonicrnn.models import SongModel
-from sonicrnn.pipeline import Table, check_length, fitting, make_table, training_data, validation_data
+from sonicrnn.pipeline import training_data, validation_data
 from sonicrnn.practice import practise
+from sonicrnn.preparation import Prepared, prepare
 from sonicrnn.recall import make_recall
 from sonicrnn.remote import is_remote
 from sonicrnn.run import Run, enter, run_name, trains_otherwise
 from sonicrnn.selection import free_run_score
-from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, open_song, part_statistics
-from sonicrnn.strategy import Adam, Spread, make_spread, watched
+from sonicrnn.song import Song, open_song
+from sonicrnn.strategy import Spread, make_spread, watched
 from sonicrnn.wandb_log import WandbLog, validation_example
 
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """All that a training is made of."""
-
-    run: Run
-    settings: Settings
-    song: Song
-    encoding: Encoding
-    training: Table
-    validation: Table
-    model: SongModel
-    spread: Spread = field(default_factory=Spread)
 
 
 def fit(
@@ -82,6 +63,7 @@ def fit(
     Raises UserError for what a user can mend, ProcessLost when another process of the training is gone.
     """
     be_quiet()
+    keep_freed_memory()
     count = len(cluster.addresses)
     give_each_share_a_core(batch_shares(settings.data.batch_size // count))
     if count > 1:
@@ -124,48 +106,6 @@ def _fit(settings: Settings, song: Song, run: Run, spread: Spread, resumed: bool
         spread.told(lambda: finish(prepared, free_run, progress, report))
     if settings.reviser.wanted:
         spread.told(lambda: practise(run, settings, song, prepared.encoding.normaliser, report))
-
-
-def prepare(run: Run, settings: Settings, song: Song, spread: Spread | None = None) -> Prepared:
-    """Everything up to the first step. Raises UserError when the song is another one, or too short."""
-    spread = spread or Spread()
-    keras.utils.set_random_seed(settings.seed)
-    spread.told(lambda: _same_song(run, song))
-    figures = part_statistics(song, settings.song.leak)
-    by = normaliser(figures, settings.song.normalise, "training")
-    encoding = _encoding_of_all(spread, run, lambda: _encoding(run, settings, song, by))
-    cache = cache_folder(settings.song)
-    tables = {}
-    for part in ("training", "validation"):
-        samples = song.part(part)
-        own = replace(encoding, normaliser=normaliser(figures, settings.song.normalise, part))
-        data = settings.data if part == "training" else fitting(settings.data, own, len(samples))
-        check_length(data, own, len(samples), part)
-        content = f"{song.content_hash} {song.parts[part]} {song.lead_in} {song.fade_out}"
-        tables[part] = make_table(samples, own, data, cache, content)
-    with spread.scope():
-        model = make_model(settings, encoding)
-        if settings.data.order == "streams":
-            model.carry_state(settings.data.batch_size)
-    model.shares = batch_shares(settings.data.batch_size // spread.replicas)
-    return Prepared(run, settings, song, encoding, tables["training"], tables["validation"], model, spread)
-
-
-def make_model(settings: Settings, encoding: Encoding) -> SongModel:
-    """The model with its optimizer, its weights drawn; where it has an echo, that says what is told linearly."""
-    made, adversarial = settings.train, settings.model.head.kind == "gan"
-    model = (DenoisingGan if adversarial else SongModel)(encoding.dimension, settings.model, settings.seed)
-    model.build((None, None, encoding.dimension))
-    if settings.model.echo and encoding.transition is not None:
-        model.begin_with(encoding.transition)
-    optimizer = Adam(made.learning_rate, global_clipnorm=made.clip_norm)
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, jit_compile=False)
-    if made.average:
-        model.keep_average(made.average)
-    if adversarial:
-        model.meet(Adversary(settings, encoding.dimension))
-    return model
 
 
 def make_free_run(prepared: Prepared) -> FreeRun:
@@ -322,48 +262,3 @@ def _check_alike(spread: Spread, settings: Settings, song: Song) -> None:
     if spread.anywhere(bool(wrong)):
         here = "\n  ".join(["this process would train something else than the chief:", *wrong])
         raise UserError(here if wrong else "another process has other settings or another song: its message says which")
-
-
-def _same_song(run: Run, song: Song) -> None:
-    """Raises UserError when the folder was started on other audio; else remembers this one."""
-    facts = {
-        "name": song.name,
-        "content_hash": song.content_hash,
-        "sample_rate": song.sample_rate,
-        "seconds": len(song.samples) / song.sample_rate,
-        "files": [str(file.path) for file in song.files],
-    }
-    if run.song.exists():
-        before = json.loads(run.song.read_text(encoding="utf-8"))
-        if before["content_hash"] != song.content_hash:
-            raise UserError(
-                f"{run.folder} was started on other audio ({before['name']}, {before['seconds']:.0f} s) than that of "
-                f"{song.name} ({facts['seconds']:.0f} s): choose another name=, or --fresh to start over"
-            )
-    write_json(run.song, facts)
-
-
-def _encoding_of_all(spread: Spread, run: Run, make: Callable[[], Encoding]) -> Encoding:
-    """The encoding that the chief makes and saves, in all processes: a fit may end a little differently elsewhere."""
-    if spread.processes == 1:
-        return make()
-
-    def packed() -> dict[str, str]:
-        make()
-        files = [run.folder / name for name in ENCODING_FILES]
-        return {file.name: base64.b64encode(file.read_bytes()).decode() for file in files if file.exists()}
-
-    told = spread.told(packed)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in told.items():
-            (Path(folder) / name).write_bytes(base64.b64decode(content))
-        return Encoding.load(Path(folder))
-
-
-def _encoding(run: Run, settings: Settings, song: Song, by: Normaliser) -> Encoding:
-    """That of the run where it has one, else fitted to the training part and kept in the run."""
-    if (run.folder / "statistics.json").exists():
-        return Encoding.load(run.folder)
-    encoding = fit_encoding(song.part("training"), settings.frames, song.sample_rate, by)
-    encoding.save(run.folder)
-    return encoding

@@ -24,10 +24,11 @@ import tensorflow as tf
 from sonicrnn.callbacks import averaged_weights
 from sonicrnn.checkpoint import Progress
 from sonicrnn.config import Settings
+from sonicrnn.drawing import save_figure
 from sonicrnn.encoding import Encoding
 from sonicrnn.graphs import graph
 from sonicrnn.models import SongModel
-from sonicrnn.pictures import save_figure, spectrogram, target_against_prediction
+from sonicrnn.pictures import spectrogram, target_against_prediction
 from sonicrnn.run import Run
 from sonicrnn.wandb_mode import Report
 from sonicrnn.wandb_run import WandbRun

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from sonicrnn.calibration import Calibration
 from sonicrnn.config import Settings, dump_settings
-from sonicrnn.encoding import fit_encoding
 from sonicrnn.files import write_text
-from sonicrnn.generator import Calibration
+from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.models import SongModel
 from sonicrnn.portrait import portrait
 from sonicrnn.recall import Recall, make_recall

@@ -15,15 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sonicrnn.config import (
-    FrameSettings,
-    Settings,
-    describe,
-    differences,
-    dump_settings,
-    load_settings,
-    parse_settings,
-)
+from sonicrnn.config import FrameSettings, Settings, dump_settings, load_settings, parse_settings
+from sonicrnn.config_words import describe, differences
 from sonicrnn.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -185,7 +178,7 @@ def test_differences_name_each_setting_with_both_values() -> None:
 
 
 def test_the_description_has_every_setting_with_its_default() -> None:
-    lines = describe().splitlines()
+    lines = describe(Settings()).splitlines()
     assert any(line.startswith("train.learning_rate=0.002 ") for line in lines)
     assert any("model.cell=gru" in line and "gru | lstm" in line for line in lines)
     leaves = json.dumps(Settings().model_dump(mode="json"))

@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from sonicrnn import encoding as encoding_module
 from sonicrnn.config import FrameSettings
-from sonicrnn.encoding import Encoding, encoded_blocks, fit_encoding
+from sonicrnn.encoding import Encoding, encoded_blocks
 from sonicrnn.errors import UserError
+from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.song import Normaliser
 
 RATE = 16_000

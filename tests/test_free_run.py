@@ -16,11 +16,13 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
+from sonicrnn.calibration import Calibration
 from sonicrnn.config import FrameSettings, ModelSettings
-from sonicrnn.encoding import Encoding, fit_encoding
+from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
+from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.free_run import BALANCE_SECONDS, BALANCES, DRAW_LIMIT, FreeRun
-from sonicrnn.generator import Calibration, Generator
+from sonicrnn.generator import Generator
 from sonicrnn.heads import LOG_SCALE_RANGE, GaussianMixture, MeanSquaredError
 from sonicrnn.models import SongModel
 from sonicrnn.song import Normaliser

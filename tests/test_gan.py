@@ -22,12 +22,14 @@ import tensorflow as tf
 from sonicrnn.chance import Chance
 from sonicrnn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from sonicrnn.config import Settings, load_settings, parse_settings
-from sonicrnn.encoding import Encoding, fit_encoding
+from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
+from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.gan import AHEAD, AHEAD_STEPS, RUNS, DenoisingGan, Runs, collapse, in_words
+from sonicrnn.preparation import make_model, prepare
 from sonicrnn.run import Run, enter
 from sonicrnn.song import Normaliser, open_song
-from sonicrnn.training import make_model, prepare, reached, train
+from sonicrnn.training import reached, train
 from tests.conftest import synthesise
 
 RATE, BATCH, TIME = 16_000, 4, 14

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sonicrnn import pictures
+from sonicrnn import drawing, pictures
 
 RATE = 8_000
 
@@ -26,7 +26,7 @@ def tone(seconds: float, hertz: float = 440.0, amplitude: float = 0.5) -> npt.ND
 
 
 def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(pictures.png_bytes(figure))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(drawing.png_bytes(figure))).convert("RGB"))
 
 
 def every_picture() -> dict[str, Figure]:
@@ -48,7 +48,7 @@ def every_picture() -> dict[str, Figure]:
 
 def test_every_picture_is_a_small_png_with_something_in_it() -> None:
     for name, figure in every_picture().items():
-        content = pictures.png_bytes(figure)
+        content = drawing.png_bytes(figure)
         assert content.startswith(b"\x89PNG"), name
         assert len(content) < 250_000, name
         image = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
@@ -59,8 +59,8 @@ def test_every_picture_is_a_small_png_with_something_in_it() -> None:
 
 def test_nothing_here_touches_pyplot() -> None:
     code = (
-        "import sys, numpy as np; from sonicrnn import pictures;"
-        "pictures.png_bytes(pictures.waveform(np.ones(9), 9)); print('matplotlib.pyplot' in sys.modules)"
+        "import sys, numpy as np; from sonicrnn import drawing, pictures;"
+        "drawing.png_bytes(pictures.waveform(np.ones(9), 9)); print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -69,7 +69,7 @@ def test_nothing_here_touches_pyplot() -> None:
 def test_same_data_same_bytes_in_any_thread() -> None:
     made: list[bytes] = []
     threads = [
-        threading.Thread(target=lambda: made.append(pictures.png_bytes(pictures.waveform(tone(2), RATE))))
+        threading.Thread(target=lambda: made.append(drawing.png_bytes(pictures.waveform(tone(2), RATE))))
         for _ in range(3)
     ]
     for thread in threads:
@@ -183,17 +183,17 @@ def test_pictures_of_next_to_nothing_can_be_drawn() -> None:
 
 
 def test_times_are_written_as_a_musician_reads_them() -> None:
-    assert pictures._clock(0.25, span=1) == "0.25 s"
-    assert pictures._clock(60.5, span=1) == "1:00.5"
-    assert pictures._clock(90, span=300) == "1:30"
-    assert pictures._clock(3725, span=10_000) == "1:02:05"
-    marks = pictures._clock_locator(297).tick_values(0, 297)
+    assert drawing.clock_text(0.25, span=1) == "0.25 s"
+    assert drawing.clock_text(60.5, span=1) == "1:00.5"
+    assert drawing.clock_text(90, span=300) == "1:30"
+    assert drawing.clock_text(3725, span=10_000) == "1:02:05"
+    marks = drawing.clock_locator(297).tick_values(0, 297)
     assert np.all(marks % 30 == 0)
 
 
 def test_a_picture_is_saved_whole_with_nothing_beside(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "wave.png"
-    pictures.save_figure(path, pictures.waveform(tone(1), RATE))
+    drawing.save_figure(path, pictures.waveform(tone(1), RATE))
     assert Image.open(path).format == "PNG"
     assert [entry.name for entry in path.parent.iterdir()] == ["wave.png"]
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from sonicrnn import pipeline
 from sonicrnn.config import DataSettings, FrameSettings
-from sonicrnn.encoding import Encoding, fit_encoding
+from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
+from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.pipeline import (
     Table,
     check_length,

@@ -11,11 +11,13 @@ import pytest
 import tensorflow as tf
 
 from sonicrnn import recall
+from sonicrnn.calibration import Calibration
 from sonicrnn.config import FrameSettings, ModelSettings
-from sonicrnn.encoding import Encoding, fit_encoding
+from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
+from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.free_run import FreeRun
-from sonicrnn.generator import Calibration, Generator
+from sonicrnn.generator import Generator
 from sonicrnn.models import SongModel
 from sonicrnn.passages import Passages
 from sonicrnn.places import NEIGHBOURS, Places, loneliness, motion

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from sonicrnn.calibration import Calibration
 from sonicrnn.config import FrameSettings, ModelSettings
-from sonicrnn.encoding import fit_encoding
 from sonicrnn.errors import UserError
+from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.free_run import FreeRun
-from sonicrnn.generator import Calibration, Generator
+from sonicrnn.generator import Generator
 from sonicrnn.models import SongModel
 from sonicrnn.portrait import Portrait
 from sonicrnn.song import Normaliser

@@ -28,7 +28,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 from sonicrnn import wandb_log, wandb_mode, wandb_run
 from sonicrnn.checkpoint import Progress
 from sonicrnn.config import FrameSettings, ModelSettings, Settings, parse_settings
-from sonicrnn.encoding import Encoding, fit_encoding
+from sonicrnn.encoding import Encoding
+from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.models import SongModel
 from sonicrnn.run import Run
 from sonicrnn.song import Normaliser

@@ -17,9 +17,9 @@ from sonicrnn.config import Settings
 from sonicrnn.encoding import Encoding
 from sonicrnn.gan import DenoisingGan
 from sonicrnn.pipeline import Table, training_data
+from sonicrnn.preparation import make_model
 from sonicrnn.song import Normaliser
 from sonicrnn.strategy import Spread, make_spread
-from sonicrnn.training import make_model
 
 STEPS = 4
 TOLD = (["loss", "gradient_norm"], ["loss", "gradient_norm", "discriminator_loss", "told_frame", "told_run"])

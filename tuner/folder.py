@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from sonicrnn.config import differences, dump_settings, load_as
+from sonicrnn.config import dump_settings, load_as
+from sonicrnn.config_words import differences
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
 from sonicrnn.folders import contents, held, set_aside

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from sonicrnn.clock import clock
-from sonicrnn.config import differences
+from sonicrnn.config_words import differences
 from tuner.folder import SearchFolder
 from tuner.results import Result, best_settings, failed, ranked, search_columns
 from tuner.settings import SearchSettings

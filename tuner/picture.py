@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from sonicrnn.pictures import save_figure
+from sonicrnn.drawing import save_figure
 from tuner.results import Result, ranked, search_columns
 from tuner.space import Choice, Layers, Range, Space, Value
 

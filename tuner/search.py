@@ -14,7 +14,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sonicrnn.config import describe, load_as
+from sonicrnn.config import load_as
+from sonicrnn.config_words import describe
 from sonicrnn.errors import UserError, run_command
 from tuner.folder import SearchFolder, enter, search_folder
 from tuner.keeper import Worker, keep_search, keep_worker

@@ -21,7 +21,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from sonicrnn.config import Section, Settings, mistakes, parse_settings, setting_names, to_mend
+from sonicrnn.config import Section, Settings, parse_settings
+from sonicrnn.config_words import mistakes, setting_names, to_mend
 from sonicrnn.errors import UserError
 from sonicrnn.settings_file import did_you_mean, read_tree
 
@@ -177,8 +178,8 @@ def load_space(named: str, start: Settings, comparable: bool) -> Space:
 
 def _dimension(name: str, declared: Any, wrong: list[str]) -> Dimension | None:
     """What a file says of a setting; None, and lines in `wrong`, where that is no dimension."""
-    names = [one for one in setting_names() if not one.startswith(NOT_SEARCHED)]
-    if name.startswith(NOT_SEARCHED) and name in setting_names():
+    names = [one for one in setting_names(Settings) if not one.startswith(NOT_SEARCHED)]
+    if name.startswith(NOT_SEARCHED) and name in setting_names(Settings):
         wrong.append(f"{name} is not for a search to choose")
         return None
     if name not in names:

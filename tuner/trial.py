@@ -17,14 +17,15 @@ import keras_tuner
 import tensorflow as tf
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from sonicrnn.calibration import calibrate
+from sonicrnn.calibrate import calibrate
 from sonicrnn.checkpoint import Progress, load_weights
 from sonicrnn.config import Settings
 from sonicrnn.devices import batch_shares, give_each_share_a_core
 from sonicrnn.errors import UserError, disk_message
+from sonicrnn.preparation import Prepared, prepare
 from sonicrnn.run import Run, enter
 from sonicrnn.song import Song
-from sonicrnn.training import Prepared, make_free_run, prepare, reached, train
+from sonicrnn.training import make_free_run, reached, train
 from tuner.folder import SearchFolder
 from tuner.settings import SearchSettings
 from tuner.space import Space, Values

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sonicrnn.calibration import CONTRAST_RANGE, find_contrast
-from sonicrnn.generator import Calibration
+from sonicrnn.calibrate import CONTRAST_RANGE, find_contrast
+from sonicrnn.calibration import Calibration
 from sonicrnn.heads import GaussianMixture, MeanSquaredError
 from sonicrnn.portrait import Portrait
 
