@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,6 @@ from sonicrnn.graphs import graph
 
 # Examples of the validation part that one look at it takes; spread evenly, always the same ones.
 MOST_VALIDATION_EXAMPLES = 512
-
-ALIGNMENT = 64  # bytes: TensorFlow's own
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +58,6 @@ class Table:
         return length
 
     @property
-    def step_rows(self) -> int:
-        """Rows between the starts of two neighbouring frames."""
-        return self.encoding.step if self.is_waveform else 1
-
-    @property
     def shift_rows(self) -> int:
         """Rows between the starts of two neighbouring examples."""
         samples = self.data.shift or max(1, self.data.sequence_length // 4) * self.encoding.step
@@ -79,7 +71,7 @@ class Table:
     @property
     def stream_rows(self) -> int:
         """Rows by which a stream moves on from one step to the next: a whole sequence."""
-        return self.data.sequence_length * self.step_rows
+        return self.data.sequence_length * (self.encoding.step if self.is_waveform else 1)
 
     @property
     def stream_steps(self) -> int:
@@ -160,8 +152,8 @@ def training_data(
         .map(starts)  # first rows: cheap, and the last place where order is decided
         .map(_parts(replicas, mine))  # still cheap: a process reads no rows but its own
         .unbatch()
-        .map(_cut(table), num_parallel_calls=2, deterministic=True)  # reads rows out of the mapped file
-        .map(_frames(table), num_parallel_calls=2, deterministic=True)  # in the graph
+        .map(_cut(table), num_parallel_calls=2, deterministic=True)  # copies rows out of the mapped file
+        .map(_frames(table), num_parallel_calls=2, deterministic=True)  # reshapes, in the graph
         .prefetch(4)  # the step never waits for the disk
     )
 
@@ -229,47 +221,27 @@ def _parts(replicas: int, mine: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor
     return parts
 
 
-def _cut(table: Table) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]:
-    """First rows [batch] -> rows of the inputs and of the targets one frame later, [batch, rows(, dimension)] each.
+def _cut(table: Table) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """First rows [batch] -> rows [batch, example_rows(, dimension)]."""
+    rows, length = table.rows, table.example_rows
 
-    Every example is read, and normalised where the rows are samples, once, in a piece that the processor's cache holds,
-    and goes from there to where the training step will read it: with long frames it is the copying that takes the time.
-    """
-    rows, length, ahead, by = table.rows, table.example_rows, table.step_rows, table.encoding.normaliser
-    offset, scale = np.float32(by.offset), np.float32(by.scale)
-    shape = length - ahead, *rows.shape[1:]
+    def copy(starts: np.ndarray) -> np.ndarray:
+        return np.stack([rows[start : start + length] for start in starts])
 
-    def copy(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        inputs, targets = _aligned((len(starts), *shape)), _aligned((len(starts), *shape))
-        for index, start in enumerate(starts):
-            example = rows[start : start + length]
-            if table.is_waveform:
-                example = (example - offset) / scale
-            inputs[index], targets[index] = example[:-ahead], example[ahead:]
-        return inputs, targets
-
-    def cut(starts: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        pair = tf.numpy_function(copy, [starts], [tf.float32, tf.float32], stateful=False)
-        for one in pair:
-            one.set_shape([starts.shape[0], *shape])
-        return (*pair, carry)
+    def cut(starts: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        block = tf.numpy_function(copy, [starts], tf.float32, stateful=False)
+        block.set_shape([starts.shape[0], length, *rows.shape[1:]])
+        return block, carry
 
     return cut
 
 
-def _aligned(shape: Sequence[int]) -> np.ndarray:
-    """An array of float32 that TensorFlow takes as it is, where it would copy others."""
-    size = math.prod(shape)
-    room = np.empty(size + ALIGNMENT // 4, np.float32)
-    first = -room.ctypes.data % ALIGNMENT // 4
-    return room[first : first + size].reshape(shape)
+def _frames(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]:
+    """Rows -> inputs and the targets one frame later; waveform rows are normalised and framed here."""
 
-
-def _frames(table: Table, with_carry: bool = True) -> Callable[..., tuple[tf.Tensor, ...]]:
-    """Rows -> frames: those of samples are cut here."""
-
-    def make(inputs: tf.Tensor, targets: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        pair = tuple(table.encoding.raw(rows) if table.is_waveform else rows for rows in (inputs, targets))
+    def make(block: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        sequence = table.encoding.encode(block) if table.is_waveform else block
+        pair = (sequence[:, :-1], sequence[:, 1:])
         return (*pair, carry) if with_carry and table.data.order == "streams" else pair
 
     return make
