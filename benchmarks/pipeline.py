@@ -9,8 +9,7 @@ them, also in turn, stand those who have the whole song as an array of normalise
 windows from it in random order: Keras' `timeseries_dataset_from_array` and PyTorch's `DataLoader`, the latter with no
 process of its own or with one a core, whichever is faster. PyTorch is the extra `bench`. Memory is what the process
 holds of its own (RssAnon) beside the song, which is mapped from the disk: the highest of two stretches of batches, one
-after the other. It moves up and down with the batches that happen to be under way. All but the memory is measured with
-freed memory kept, as a training has it; the peers gain by that, too.
+after the other. It moves up and down with the batches that happen to be under way.
 """
 
 from __future__ import annotations
@@ -84,11 +83,9 @@ def _speeds(arguments: list[str]) -> tuple[float, float]:
 
     from sonicrnn.config import load_settings
     from sonicrnn.devices import batch_shares, be_quiet, give_each_share_a_core
-    from sonicrnn.memory import keep_freed_memory
     from sonicrnn.pipeline import training_data
 
     be_quiet()
-    keep_freed_memory()
     settings = load_settings(arguments[0], [*arguments[1:], "model.input_noise=0"])
     give_each_share_a_core(batch_shares(settings.data.batch_size))
     with tempfile.TemporaryDirectory() as folder:
@@ -109,10 +106,8 @@ def _peers(arguments: list[str], torch: bool) -> dict[str, float]:
     """Frames a second that each hands out of the built-in song's training part."""
     from sonicrnn.config import load_settings
     from sonicrnn.devices import cores
-    from sonicrnn.memory import keep_freed_memory
     from sonicrnn.pipeline import training_data
 
-    keep_freed_memory()
     settings = load_settings(arguments[0], arguments[1:])
     data, size = settings.data, settings.frames.frame_length
     with tempfile.TemporaryDirectory() as folder:

@@ -92,11 +92,9 @@ def our_step(row: Row, threads: int) -> Step:
     from sonicrnn.config import ModelSettings
     from sonicrnn.devices import give_each_share_a_core
     from sonicrnn.graphs import graph
-    from sonicrnn.memory import keep_freed_memory
     from sonicrnn.models import SongModel
     from sonicrnn.strategy import Adam
 
-    keep_freed_memory()
     shares = max(count for count in range(1, threads + 1) if row.batch % count == 0)
     give_each_share_a_core(shares)
     import tensorflow as tf

@@ -28,7 +28,6 @@ from sonicrnn.files import written_beside
 from sonicrnn.free_run import FreeRun
 from sonicrnn.generator import Generator, keep_primes
 from sonicrnn.master import make_master
-from sonicrnn.memory import keep_freed_memory
 from sonicrnn.mirror import mirror_of
 from sonicrnn.pipeline import training_data, validation_data
 from sonicrnn.practice import practise
@@ -63,7 +62,6 @@ def fit(
     Raises UserError for what a user can mend, ProcessLost when another process of the training is gone.
     """
     be_quiet()
-    keep_freed_memory()
     count = len(cluster.addresses)
     give_each_share_a_core(batch_shares(settings.data.batch_size // count))
     if count > 1:
