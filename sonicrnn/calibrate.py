@@ -104,8 +104,7 @@ def find_contrast(spectra: np.ndarray, song_mean: np.ndarray, song_power: np.nda
 
     A free run that knows its song's mean but not all that happens in it is too even: its spectra are too flat, and too
     quiet for their mean logarithm. The factor is that which brings each bin's mean power, relative to its geometric
-    mean, to the song's; it is
-    a variance compensation as in Toda and Tokuda (2007), of the tail that is heard.
+    mean, to the song's; it is a variance compensation as in Toda and Tokuda (2007), of the tail that is heard.
 
     Args:
         spectra: natural log magnitudes of the free runs, [runs, time, bins].

@@ -33,6 +33,7 @@ FONT = "DejaVu Sans"  # comes with matplotlib
 
 
 def new_figure(title: str, height: float, width: float = WIDTH_INCHES) -> tuple[Figure, Axes]:
+    """A picture of one plot; inches."""
     figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     dress(axes, title)
@@ -67,6 +68,7 @@ def dress(axes: Axes, title: str) -> None:
 
 
 def line(axes: Axes, number: int, x: Floats, y: Floats, label: str, marker: str = "") -> None:
+    """The curve of this number: y over x, [points] each, in a colour and a style of its own."""
     style, colour = STYLES[number % len(STYLES)], COLOURS[number % len(COLOURS)]
     axes.plot(x, y, color=colour, linestyle=style, linewidth=1.5, label=label, marker=marker, markersize=3)
 
@@ -81,6 +83,7 @@ def legend(axes: Axes, entries: int) -> None:
 
 
 def colour_bar(figure: Figure, axes: Axes, image: Any, label: str) -> None:
+    """Beside the plot, what the colours of its image stand for."""
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=25)
     bar.set_label(label, color=INK, fontsize=9, fontfamily=FONT)
     bar.ax.tick_params(labelsize=8, colors=INK, labelfontfamily=FONT)
@@ -88,6 +91,7 @@ def colour_bar(figure: Figure, axes: Axes, image: Any, label: str) -> None:
 
 
 def time_axis(axes: Axes, start: float, stop: float, label: str = "time") -> None:
+    """A horizontal axis from `start` to `stop`, seconds."""
     axes.set_xlim(start, max(stop, start + 1e-3))
     axes.xaxis.set_major_locator(clock_locator(stop - start))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock_text(seconds, stop - start)))
