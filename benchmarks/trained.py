@@ -207,8 +207,8 @@ def _between(sounds: Sequence[np.ndarray], song: Sequence[np.ndarray], rate: int
     from sonicrnn.levels import level
     from sonicrnn.views import log_mel_rows
 
-    dbfs, floor_db = level(np.concatenate(song)), log_mel_floor(song, rate)
-    rows = [log_mel_rows(at_level(one, dbfs, 40.0), rate, floor_db) for one in sounds]
+    dbfs, floor_db = level(np.concatenate(song), rate), log_mel_floor(song, rate)
+    rows = [log_mel_rows(at_level(one, rate, dbfs, 40.0), rate, floor_db) for one in sounds]
     return float(np.mean([np.abs(one - other).mean() for one, other in itertools.combinations(rows, 2)]))
 
 

@@ -64,10 +64,10 @@ def _uncopied(judge: Judge, samples: Samples) -> Score:
 
 def _sounds(training: Samples, held_out: Samples, other: Samples) -> Iterator[tuple[str, Samples]]:
     random, spectrum = np.random.default_rng(7), long_term_spectrum(training, RATE)
-    white, length, dbfs = np.ones_like(spectrum), round(SECONDS * RATE), level(training)
+    white, length, dbfs = np.ones_like(spectrum), round(SECONDS * RATE), level(training, RATE)
     for name, shape in (("white noise", white), ("noise of the song's spectrum", spectrum)):
         for snr in SNRS:
-            noise = noise_like(shape, len(held_out), RATE, level(held_out) - snr, random)
+            noise = noise_like(shape, len(held_out), RATE, level(held_out, RATE) - snr, random)
             yield f"held-out + {name}, {snr} dB under it", held_out + noise
     for seconds in GRAINS:
         yield f"grains of {seconds:g} s in random order", _grains(training, seconds, length, random)

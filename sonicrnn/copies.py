@@ -59,7 +59,7 @@ class Copies:
     def repeated(self, samples: Samples) -> float:
         """The share of a piece, 0..1, that repeats itself or stands still."""
         windows = spread(samples, self.window, CHECKED)
-        leveled = [at_level(one, self.dbfs, _MOST_GAIN_DB) for one in windows]
+        leveled = [at_level(one, self.rate, self.dbfs, _MOST_GAIN_DB) for one in windows]
         return float(np.mean([originality.repeated(one, self.rate, self.floor_db, self.threshold) for one in leveled]))
 
 
@@ -81,7 +81,7 @@ def _share(stretches: Sequence[Nearest], threshold: float) -> float:
 
 
 def _pictured(samples: Samples, rate: int, dbfs: float, floor_db: float) -> originality.Pictured:
-    return originality.pictured(at_level(samples, dbfs, _MOST_GAIN_DB), rate, floor_db)
+    return originality.pictured(at_level(samples, rate, dbfs, _MOST_GAIN_DB), rate, floor_db)
 
 
 def _nearer(first: Sequence[Nearest], second: Sequence[Nearest]) -> list[Nearest]:

@@ -50,16 +50,16 @@ def stretch(samples: Samples, rate: int, song_dbfs: float, floor_db: float) -> S
     It is brought to the song's level first, by at most 12 dB: the level has its own figures. `floor_db` is the floor
     of the log-mel values, `log_mel_floor` of the song.
     """
-    frames = log_mel(at_level(samples, song_dbfs, _MOST_GAIN_DB), rate, BANDS, floor_db).astype(np.float64)
+    frames = log_mel(at_level(samples, rate, song_dbfs, _MOST_GAIN_DB), rate, BANDS, floor_db).astype(np.float64)
     if len(frames) <= max(_PATCH_ROWS, *_LAGS):
         raise ValueError(f"{len(samples) / rate:.2f} s are too short to tell how they sound: 1 s is needed")
     movement = np.stack([np.abs(frames[lag:] - frames[:-lag]).mean(axis=0) for lag in _LAGS])
     return Stretch(frames.mean(axis=0), np.cov(frames.T), movement, _patches(frames))
 
 
-def at_level(samples: Samples, dbfs: float, most_db: float) -> Floats:
+def at_level(samples: Samples, rate: int, dbfs: float, most_db: float) -> Floats:
     """The samples brought to the level `dbfs`, by at most `most_db` dB up or down; silence stays silence."""
-    now = level(samples)
+    now = level(samples, rate)
     gain = 0.0 if now <= FLOOR_DBFS else float(np.clip(dbfs - now, -most_db, most_db))
     return np.asarray(np.asarray(samples, np.float64) * 10.0 ** (gain / 20.0))
 

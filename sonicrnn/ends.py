@@ -36,7 +36,7 @@ def silence_ends(samples: Samples, rate: int) -> tuple[int, int]:
     is right to about a third. A last chord that dies away, or an end in full sound, is no fade. (n, 0) when all is
     silent.
     """
-    whole = level(samples)
+    whole = level(samples, rate)
     if whole <= FLOOR_DBFS + 1.0:
         return len(samples), 0
     threshold = 10.0 ** ((whole - SILENT_UNDER_LEVEL_DB) / 20.0)

@@ -135,7 +135,7 @@ def gather(samples: Samples, rate: int) -> Facts:
     return Facts(
         samples=len(samples),
         rate=rate,
-        level=measures.level(samples),
+        level=measures.level(samples, rate),
         peak=peak(samples),
         offset=measures.dc_offset(samples),
         quiet=float(np.percentile(levels, 5)),

@@ -131,7 +131,7 @@ def _ends(samples: Samples, rate: int, facts: Facts) -> Iterator[Picture]:
 
 def _excerpt(samples: Samples, facts: Facts, section: str, name: str, title: str, start: int, stop: int) -> Picture:
     rate, part = facts.rate, np.asarray(samples[start:stop])
-    alt = f"Waveform: {title.lower()}; level {measures.level(part):.0f} dBFS"
+    alt = f"Waveform: {title.lower()}; level {measures.level(part, rate):.0f} dBFS"
     found = measures.pulsation(part, rate) if len(part) >= 30 * rate else None
     if found and found.strength >= 0.3:
         alt += f", about {found.per_minute:.0f} pulsations a minute"

@@ -41,7 +41,7 @@ class Form:
 
 def moments(samples: Samples, rate: int, song_dbfs: float, floor_db: float) -> Floats:
     """The log-mel spectrum of each moment, dB, [moments, 64], at the song's level; `floor_db` as of `log_mel`."""
-    rows = log_mel_rows(at_level(samples, song_dbfs, _MOST_GAIN_DB), rate, floor_db)
+    rows = log_mel_rows(at_level(samples, rate, song_dbfs, _MOST_GAIN_DB), rate, floor_db)
     whole = max(1, round(len(samples) / rate / MOMENT_SECONDS))
     edges = np.linspace(0, len(rows), whole + 1).astype(int)
     return np.stack([rows[first:last].mean(0) for first, last in itertools.pairwise(edges)])

@@ -226,7 +226,7 @@ def make_judge(
     window = min(round(window_seconds * rate), len(training), len(held_out))
     excerpts = spread(training, min(round(_EXCERPT_SECONDS * rate), len(training)), _EXCERPTS)
     real = spread(held_out, min(round(_EXCERPT_SECONDS * rate), len(held_out)), _HELD_OUT_EXCERPTS)
-    dbfs, floor_db = level(training), log_mel_floor(excerpts, rate)
+    dbfs, floor_db = level(training, rate), log_mel_floor(excerpts, rate)
 
     def hear(samples: Samples) -> list[Floats]:
         return _hear(samples, rate, dbfs, floor_db, ear)
@@ -254,7 +254,7 @@ def make_judge(
 
 
 def _hear(samples: Samples, rate: int, dbfs: float, floor_db: float, ear: Ear | None) -> list[Floats]:
-    same_level = at_level(samples, dbfs, _MOST_GAIN_DB)
+    same_level = at_level(samples, rate, dbfs, _MOST_GAIN_DB)
     rows = [log_mel_rows(same_level, rate, floor_db)]
     return [np.asarray(ear.hear(same_level, rate), np.float64), *rows] if ear else rows
 

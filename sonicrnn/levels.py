@@ -1,7 +1,7 @@
 """How loud: level over time and its trend, silence, clipping, offset.
 
-Samples are mono, [n], full scale ±1.0. Levels are RMS in dBFS about the mean of what is measured, so that a
-full-scale sine reads −3.01, a full-scale square wave 0, and a constant - which nobody hears - is silence.
+Samples are mono, [n], full scale ±1.0. Levels are RMS in dBFS about the mean of each second, so that a full-scale sine
+reads −3.01, a full-scale square wave 0, and a constant, or one that wanders - which nobody hears - is silence.
 Everything reads its samples in blocks: a song that is mapped from the disk never stands in memory whole.
 """
 
@@ -42,11 +42,11 @@ def dc_offset(samples: Samples) -> float:
     return sum(float(block.sum()) for block in blocks(samples)) / max(1, len(samples))
 
 
-def level(samples: Samples) -> float:
-    """RMS level about the mean of the whole, in dBFS; −3.01 for a full-scale sine, −120 for silence."""
-    mean = dc_offset(samples)
-    power = sum(float(np.square(block - mean).sum()) for block in blocks(samples)) / max(1, len(samples))
-    return float(decibels(power))
+def level(samples: Samples, rate: int) -> float:
+    """RMS level about the mean of each second, in dBFS; −3.01 for a full-scale sine, −120 for silence."""
+    powers = window_powers(samples, rate, rate)
+    counts = np.clip(len(samples) - rate * np.arange(len(powers)), 1, rate)  # the last second may be short
+    return float(decibels(np.average(powers, weights=counts)))
 
 
 def window_powers(samples: Samples, window: int, hop: int) -> Floats:

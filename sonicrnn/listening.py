@@ -94,7 +94,7 @@ def draw_form(file: Path, song: Song, pieces: Mapping[str, Samples]) -> bool:
     heard = {name: one[: round(LONGEST_FORM_SECONDS * rate)] for name, one in sounds.items()}
     if min(map(len, heard.values())) < SHORTEST_SECONDS * rate:
         return False
-    dbfs, floor_db = level(heard["the song"]), log_mel_floor([heard["the song"]], rate)
+    dbfs, floor_db = level(heard["the song"], rate), log_mel_floor([heard["the song"]], rate)
     alike = {name: -unlikeness(moments(one, rate, dbfs, floor_db)) for name, one in heard.items()}
     save_figure(file, self_similarities(alike, MOMENT_SECONDS, "likeness: less the distance in dB"))
     return True

@@ -60,7 +60,7 @@ class Portrait:
         flatness = max(_LEAST_FLATNESS, spectral_flatness(samples, rate))
         complaints = [
             WEIGHS_MOST * _beyond(copied, COPIED_SHARE),
-            _beyond(level(samples) - self.level, LEVEL_DB),
+            _beyond(level(samples, rate) - self.level, LEVEL_DB),
             _beyond(math.log(flatness / self.flatness), math.log(FLATNESS_FACTOR)),
         ]
         if self.onsets:
@@ -92,7 +92,7 @@ def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
     length = min(len(samples), round(WINDOW_SECONDS * rate))
     starts = np.unique(np.linspace(0, len(samples) - length, WINDOWS).astype(int))
     windows: Sequence[Samples] = [samples[start : start + length] for start in starts]
-    dbfs, floor_db = level(np.concatenate(windows)), log_mel_floor(windows, rate)
+    dbfs, floor_db = level(np.concatenate(windows), rate), log_mel_floor(windows, rate)
     return Portrait(
         level=dbfs,
         trend=float(np.quantile([abs(level_trend(window, rate)) for window in windows], 0.9)),
@@ -100,7 +100,7 @@ def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
         onsets=float(np.mean([onset_rate(window, rate) for window in windows])),
         pulsations=_usual([pulsation_rate(window, rate) for window in windows]),
         floor_db=floor_db,
-        copied=_copy_threshold(samples, at_level(other[:length], dbfs, MOST_GAIN_DB), rate, floor_db),
+        copied=_copy_threshold(samples, at_level(other[:length], rate, dbfs, MOST_GAIN_DB), rate, floor_db),
     )
 
 
@@ -114,9 +114,9 @@ def _copy_threshold(samples: Samples, other: Samples, rate: int, floor_db: float
 def known(of: Portrait, passages: Sequence[Samples], rate: int) -> Callable[[Samples], float]:
     """A function that tells which share of a stretch of sound is copied from the song's passages."""
     search = originality.Known(
-        [at_level(one, of.level, MOST_GAIN_DB) for one in passages], rate, of.floor_db, of.copied
+        [at_level(one, rate, of.level, MOST_GAIN_DB) for one in passages], rate, of.floor_db, of.copied
     )
-    return lambda samples: search.copied(at_level(samples, of.level, MOST_GAIN_DB))
+    return lambda samples: search.copied(at_level(samples, rate, of.level, MOST_GAIN_DB))
 
 
 def _usual(rates: Sequence[float]) -> list[float]:

@@ -140,7 +140,7 @@ def _of_form(found: Form, song: Form) -> Figures:
 
 def _told(samples: Samples, song: Yardstick) -> Told:
     """How often a classifier tells the seconds of a piece from the song's."""
-    seconds = second_by_second(at_level(samples, song.dbfs, _MOST_GAIN_DB), song.rate, song.floor_db)
+    seconds = second_by_second(at_level(samples, song.rate, song.dbfs, _MOST_GAIN_DB), song.rate, song.floor_db)
     return told_apart(seconds, song.seconds)
 
 
@@ -163,7 +163,7 @@ def _slow_figures(window: Samples, song: Yardstick, hop: int | None) -> Figures:
 def _whole_figures(samples: Samples, song: Yardstick, hop: int | None) -> Figures:
     quiet = silence(samples, song.rate, song.silent_dbfs)
     figures = {
-        "level": level(samples) - song.dbfs,
+        "level": level(samples, song.rate) - song.dbfs,
         "trend": level_trend(samples, song.rate),
         "silence": quiet.share,
         "longest_silence": quiet.longest_seconds,

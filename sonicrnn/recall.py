@@ -47,12 +47,12 @@ METER_SECONDS = 0.08  # from which it is another place
 
 BALANCES = 6.0  # share of what the mean of what was heard lies off the song's course, that the next draw makes up for
 BALANCE_SECONDS = 5.0  # over which that mean is taken
-FORM_SECONDS = 80.0  # for so long on average the song's course is followed, before it is taken up elsewhere
+FORM_SECONDS = 40.0  # for so long on average the song's course is followed, before it is taken up elsewhere
 
 FOLLOW_SECONDS = (0.2, 0.7)  # the song's own order is followed for no longer than a time drawn from this range
 LIKES_NEXT = 0.5  # the song's next frame seems nearer by this share of the nearest frame's distance
-STALE_SECONDS = 6.0  # for so long, or this share of the song, the thread of a passage that was left is not taken up
-STALE_SHARE = 0.1
+STALE_SECONDS = 20.0  # for so long, or this share of the song, the thread of a passage that was left is not taken up
+STALE_SHARE = 0.3
 STALE_REACH_SECONDS = 0.5  # either way from where the passage would be by then
 AVOIDS_HEARD = 1.5  # a frame that was just heard seems farther by this share of it
 HEARD_SECONDS = 4.0  # how far around a frame its passage counts as heard with it

@@ -75,7 +75,7 @@ def yardstick(shortest_piece: int, training: Samples, held_out: Samples, rate: i
     windows = spread(training, window, _TRAINING_WINDOWS, 0.5)
     stretches = spread(training, length, min(_TRAINING_STRETCHES, max(1, len(training) // length)))  # do not overlap
     apart = spread(training, window, min(_TRAINING_STRETCHES, max(1, len(training) // window)))  # do not overlap
-    dbfs, floor_db = level(training), log_mel_floor(stretches, rate)
+    dbfs, floor_db = level(training, rate), log_mel_floor(stretches, rate)
     noises = _noises(windows, rate, dbfs, seed)
     bar = bar_seconds(training, rate)
     paces = tuple(tempo.pace(one, rate) for one in windows if window >= tempo.SHORTEST_SECONDS * rate)
@@ -142,7 +142,7 @@ def noise_like(spectrum: Floats, samples: int, rate: int, dbfs: float, random: n
     """Noise at the level `dbfs` with the long-term power `spectrum` ([bins] as of `long_term_spectrum`): [samples]."""
     shape = np.interp(np.fft.rfftfreq(samples, 1.0 / rate), bin_hertz(rate), np.sqrt(spectrum))
     noise = scipy.fft.irfft(scipy.fft.rfft(random.standard_normal(samples)) * shape, samples)
-    return at_level(noise, dbfs, math.inf)
+    return at_level(noise, rate, dbfs, math.inf)
 
 
 def _noises(windows: Sequence[Samples], rate: int, dbfs: float, seed: int) -> dict[str, tuple[Samples, ...]]:

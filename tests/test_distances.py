@@ -28,7 +28,7 @@ def music(length: float, seed: int) -> Floats:
         )
         first = round(start * RATE)
         samples[first : first + len(note)] += 0.1 * tone
-    return at_level(samples, DBFS, 100)
+    return at_level(samples, RATE, DBFS, 100)
 
 
 def noise(length: float, seed: int = 0) -> Floats:
@@ -64,7 +64,7 @@ def test_the_song_itself_is_nearest() -> None:
 def test_mixing_in_noise_moves_every_distance_up(song: Likeness, real: dict[str, float]) -> None:
     clean, steps = music(12, 9), [real]
     for under in (20, 10, 5, 0, -10):
-        steps.append(measured(at_level(clean + 10 ** (-under / 20) * noise(12), DBFS, 100), song))
+        steps.append(measured(at_level(clean + 10 ** (-under / 20) * noise(12), RATE, DBFS, 100), song))
     steps.append(measured(noise(12), song))
     for name in NAMES:
         values = [step[name] for step in steps]
@@ -124,9 +124,9 @@ def test_silence_is_far_but_finite(song: Likeness, real: dict[str, float]) -> No
 
 def test_bringing_to_a_level() -> None:
     samples = music(2, 1)
-    assert level(at_level(samples, -30, 100)) == pytest.approx(-30, abs=0.01)
-    assert level(at_level(samples, -40, 12)) == pytest.approx(-32, abs=0.01)
-    assert not at_level(np.zeros(10), -20, 100).any()
+    assert level(at_level(samples, RATE, -30, 100), RATE) == pytest.approx(-30, abs=0.01)
+    assert level(at_level(samples, RATE, -40, 12), RATE) == pytest.approx(-32, abs=0.01)
+    assert not at_level(np.zeros(10), RATE, -20, 100).any()
     assert log_mel_floor([samples, 0.1 * samples], RATE) < -60
 
 

@@ -71,9 +71,9 @@ def test_silence_and_one_sound_have_a_form() -> None:
 def test_moments_are_two_seconds_each_at_the_songs_level() -> None:
     time = np.arange(130 * RATE) / RATE
     tone = 0.2 * np.sin(2 * np.pi * np.where(time < 64, 300, 1200) * time)
-    of = moments(tone, RATE, level(tone), -90.0)
+    of = moments(tone, RATE, level(tone, RATE), -90.0)
     assert of.shape == (65, 64)
     loud = of.argmax(1)
     assert len(set(loud[:31])) == len(set(loud[33:])) == 1
     assert loud[0] < loud[-1]
-    np.testing.assert_allclose(moments(0.5 * tone, RATE, level(tone), -90.0), of, atol=0.01)
+    np.testing.assert_allclose(moments(0.5 * tone, RATE, level(tone, RATE), -90.0), of, atol=0.01)

@@ -56,12 +56,12 @@ def test_held_out_audio_is_100(case: Case) -> None:
 def test_noise_is_0_whatever_its_colour(case: Case) -> None:
     hertz = np.maximum(20.0, np.fft.rfftfreq(2 * len(case.spectrum) - 2, 1 / RATE))
     for shape in (np.ones_like(hertz), case.spectrum, 1 / hertz, 1 / hertz**2):
-        assert case.judge.score(case.noise(shape, SECONDS * RATE, level(case.training))).value < 5
+        assert case.judge.score(case.noise(shape, SECONDS * RATE, level(case.training, RATE))).value < 5
 
 
 def test_noise_that_is_mixed_in_lowers_it_step_by_step(case: Case) -> None:
     for shape in (np.ones_like(case.spectrum), case.spectrum):
-        noise = case.noise(shape, len(case.real), level(case.real))
+        noise = case.noise(shape, len(case.real), level(case.real, RATE))
         values = [case.judge.score(case.real + 10 ** (-snr / 20) * noise).value for snr in (99, 20, 10, 0, -20)]
         assert values == sorted(values, reverse=True), values
         assert values[0] > 75
@@ -145,6 +145,6 @@ def test_the_pretrained_network_joins_in() -> None:
     assert score.with_ear
     assert list(score.seen) == ["network_sound", "network_movement", "log_mel_sound", "log_mel_movement"]
     random = np.random.default_rng(3)
-    noise = judge.score(noise_like(long_term_spectrum(song, RATE), 8 * RATE, RATE, level(song), random))
+    noise = judge.score(noise_like(long_term_spectrum(song, RATE), 8 * RATE, RATE, level(song, RATE), random))
     assert score.value > 50 > 10 > noise.value
     assert score.frechet[0] < noise.frechet[0]

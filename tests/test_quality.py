@@ -66,7 +66,7 @@ class Case:
         real, window = music(SECONDS, seed=2), SECONDS * RATE
         long = music(4 * SECONDS, seed=3)
         random = np.random.default_rng(0)
-        noise = noise_like(long_term_spectrum(self.training, RATE), window, RATE, level(self.training), random)
+        noise = noise_like(long_term_spectrum(self.training, RATE), window, RATE, level(self.training, RATE), random)
         fade = 10 ** (-np.arange(window) / RATE * 4 / 20)
         fall = np.where(np.arange(window) < 5 * RATE, real, 0.0)
         primed = real.copy()
@@ -104,7 +104,7 @@ class Case:
 
 
 def _level(samples: Floats) -> Floats:
-    return at_level(samples, -22, 100)
+    return at_level(samples, RATE, -22, 100)
 
 
 @pytest.fixture(scope="module")
@@ -301,8 +301,8 @@ def test_windows_spread_over_all_samples() -> None:
 def test_noise_has_the_songs_level_and_spectrum() -> None:
     song = music(20, seed=1)
     spectrum = long_term_spectrum(song, RATE)
-    noise = noise_like(spectrum, 20 * RATE, RATE, level(song), np.random.default_rng(0))
-    assert level(noise) == pytest.approx(level(song), abs=0.01)
+    noise = noise_like(spectrum, 20 * RATE, RATE, level(song, RATE), np.random.default_rng(0))
+    assert level(noise, RATE) == pytest.approx(level(song, RATE), abs=0.01)
     # Octaves of the two spectra agree.
     edges = 2 ** np.arange(3, 8)
     of_noise, of_song = (np.add.reduceat(power, edges) for power in (long_term_spectrum(noise, RATE), spectrum))
