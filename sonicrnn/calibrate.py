@@ -24,7 +24,7 @@ from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.free_run import FreeRun
 from sonicrnn.graphs import graph
 from sonicrnn.leveller import usual_level
-from sonicrnn.levels import Samples
+from sonicrnn.levels import Samples, level
 from sonicrnn.portrait import portrait
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
@@ -68,9 +68,9 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     gain = 10 ** (float(np.clip(lacking, -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
     arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
     rows = [trial.row() for trial in tried]
-    level = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
+    usual = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
     looks = portrait(song.part("training"), song.part("validation"), song.sample_rate)
-    return Calibration(best.temperature, gain, level, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks)
+    return Calibration(best.temperature, gain, usual, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ class _Yardstick:
         windows = [heard[start : start + length] for start in starts]
         windows = [window - window.mean() for window in windows]  # a constant offset is no sound
         self.windows = windows
-        self.level = _level(windows)
+        self.level = level(np.concatenate(windows), self.rate)
         flatness = [self._flatness(window) for window in windows]
         self.flatness, self.own_flatness = float(np.mean(flatness)), max(0.1, float(np.std(flatness)))
         self.floor = log_mel_floor(windows, self.rate)
@@ -172,17 +172,12 @@ class _Yardstick:
             "unlikeness": float(np.mean(unlike)),
             **mean,
             "flatness": float(np.exp(flatness)),
-            "level": _level(pieces) - self.level,
+            "level": level(np.concatenate(pieces), self.rate) - self.level,
         }
 
     def _flatness(self, samples: Samples) -> float:
         """Logarithm of the spectral flatness."""
         return float(np.log(max(spectral_flatness(samples, self.rate), 1e-9)))
-
-
-def _level(pieces: Sequence[Samples] | np.ndarray) -> float:
-    """Of all together, dBFS."""
-    return float(10 * np.log10(max(1e-12, np.mean([np.mean(np.square(piece, dtype=np.float64)) for piece in pieces]))))
 
 
 def _frames(free_run: FreeRun, song: Song, settings: Settings, temperatures: Sequence[float]) -> list[tf.Tensor]:
