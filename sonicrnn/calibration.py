@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sonicrnn.encoding import Contrast
 from sonicrnn.files import write_json
 from sonicrnn.portrait import Portrait
+
+if TYPE_CHECKING:
+    from sonicrnn.encoding import Contrast
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Calibration:
 
     def spectral(self) -> Contrast | None:
         """Its contrast as arrays; None where there is none."""
+        from sonicrnn.encoding import Contrast
+
         if not len(self.contrast):
             return None
         return Contrast(np.asarray(self.centre, np.float32), np.asarray(self.contrast, np.float32))

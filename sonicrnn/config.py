@@ -282,6 +282,7 @@ class GenerateSettings(Section):
     seconds: float = Field(30.0, gt=0, le=86_400)
     prime_seconds: float = Field(4.0, gt=0, le=600)
     takes: int = Field(1, ge=1, le=64, description="of each minute in a round; the one most like the song is kept")
+    keep_graphs: bool = Field(True, description="beside the model, so that `generate` begins in seconds")
 
     @model_validator(mode="after")
     def _temperature_in_range(self) -> GenerateSettings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -66,7 +65,7 @@ def export_run(run: Run, base: Path, limits: Limits) -> Path:
     from sonicrnn.generator import load_generator
 
     generator = load_generator(run.folder)
-    content = content_hash(run)
+    content = run.content_hash()
     primes = _primes(generator)
     exported = Exported(generator.graphs, primes, generator.temperature, limits, _tag(content))
     with next_version(base) as folder:
@@ -75,18 +74,6 @@ def export_run(run: Run, base: Path, limits: Limits) -> Path:
         write_json(folder / EXTRA / CARD, _card(run, exported, content))
         _write_warm_up(exported, run.folder.name, folder / EXTRA / WARM_UP)
     return _newest(base)
-
-
-def content_hash(run: Run) -> str:
-    """SHA-256 of all that the run generates from, as hexadecimal figures."""
-    names = ("statistics.json", "projection.npz")
-    files = [run.model, run.calibration, run.primes, run.recall, *(run.folder / name for name in names)]
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(f"{file.name} ".encode())
-        if file.is_file():
-            whole.update(hashlib.sha256(file.read_bytes()).digest())
-    return whole.hexdigest()
 
 
 @contextlib.contextmanager

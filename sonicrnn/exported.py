@@ -51,7 +51,7 @@ class Exported(tf.Module):
     def __init__(self, stream: Stream, primes: np.ndarray, temperature: float, limits: Limits, tag: int):
         super().__init__()
         self.stream, self.temperature, self.limits, self.tag = stream, temperature, limits, tag
-        _hold_in_variables(stream.run.recall)
+        hold_in_variables(stream.run.recall)
         encoding = stream.run.encoding
         self.rate, self.step_samples = encoding.sample_rate, encoding.step
         self.per_block, self.per_step = stream.steps(limits.block_seconds), stream.steps(limits.step_seconds)
@@ -260,7 +260,7 @@ class Exported(tf.Module):
             return tf.nest.pack_sequence_as(self.state_like, [tf.identity(value) for value in values])
 
 
-def _hold_in_variables(owner: Any) -> None:
+def hold_in_variables(owner: Any) -> None:
     """Arrays that graphs take from an object, and from objects in it, become variables.
 
     A variable is saved once, whatever graphs use it, and is left alone by what simplifies graphs when they are loaded.
@@ -269,7 +269,7 @@ def _hold_in_variables(owner: Any) -> None:
         if isinstance(value, tf.Tensor):
             setattr(owner, name, tf.Variable(value, trainable=False))
         elif type(value).__module__.startswith("sonicrnn."):
-            _hold_in_variables(value)
+            hold_in_variables(value)
 
 
 def _bits(value: tf.Tensor) -> tf.Tensor:

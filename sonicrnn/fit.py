@@ -26,16 +26,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = load_settings(options.config, options.overrides)
     cluster = training_cluster(settings.train.strategy, os.environ)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from sonicrnn.kept_generator import is_kept
+    from sonicrnn.kept_graphs import keep_graphs
     from sonicrnn.listening import write_page
     from sonicrnn.strategy import ProcessLost
     from sonicrnn.training import fit
 
-    def page(run: Run) -> None:
+    def end(run: Run) -> None:
         if not run.page.exists():
             write_page(run)
+        if settings.generate.keep_graphs and not is_kept(run):
+            keep_graphs(run)
 
     try:
-        run = fit(settings, Path(options.config).stem, options.fresh, cluster=cluster, then=page)
+        run = fit(settings, Path(options.config).stem, options.fresh, cluster=cluster, then=end)
     except ProcessLost:
         _start_again()
     if run is not None:  # in the chief

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +38,16 @@ def set_aside(folder: Path) -> None:
     while (free := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
     folder.rename(free)
+
+
+@contextlib.contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, which takes its place when the block ends well, and is gone otherwise."""
+    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        yield beside
+        beside.chmod(0o755)
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonicrnn.config import PARTS
+from sonicrnn.config import PARTS, Settings
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.options import out_of_range, refuse
 from sonicrnn.remote import local_folder
@@ -17,7 +17,7 @@ from sonicrnn.run import Run
 if TYPE_CHECKING:
     import numpy as np
 
-    from sonicrnn.generator import RunGenerator
+    from sonicrnn.pieces import RunPieces
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,22 +31,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _generate(options: argparse.Namespace, folder: Path) -> None:
     settings = Run(folder).trained()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from sonicrnn.generator import load_generator
-
-    generator = load_generator(folder)
     if options.fill:
         from sonicrnn.gap import fill_gap
+        from sonicrnn.generator import load_generator
 
-        fill_gap(generator, options)
+        fill_gap(load_generator(folder), options)
         return
+    generator = _pieces(Run(folder), settings, options)
     seconds = options.seconds if options.seconds is not None else settings.generate.seconds
     seeds = [options.seed + index for index in range(options.count)]
     for seed, prime in zip(seeds, _primes(generator, options, seeds), strict=True):
         _write_piece(generator, options, seconds, seed, prime)
 
 
+def _pieces(run: Run, settings: Settings, options: argparse.Namespace) -> RunPieces:
+    """What makes the pieces: the graphs that the run kept, or its model where a reviser goes over them."""
+    from sonicrnn.kept_generator import load_kept
+    from sonicrnn.pieces import passes_of
+
+    revised = passes_of(run, settings) if options.revise is None else options.revise
+    kept = None if revised else load_kept(run)
+    if kept:
+        return kept
+    from sonicrnn.generator import load_generator
+
+    return load_generator(run.folder)
+
+
 def _write_piece(
-    generator: RunGenerator, options: argparse.Namespace, seconds: float, seed: int, prime: np.ndarray
+    generator: RunPieces, options: argparse.Namespace, seconds: float, seed: int, prime: np.ndarray
 ) -> None:
     """One piece, written block by block, so that hours need no more memory than seconds."""
     from sonicrnn.audio import audio_writer
@@ -59,7 +72,7 @@ def _write_piece(
         rate, channels = master.sample_rate, master.channels
         blocks = generator.stream_master(prime, seconds, temperature, seed, takes=options.takes)
     else:
-        rate, channels = generator.encoding.sample_rate, 1
+        rate, channels = generator.sample_rate, 1
         made = {"takes": options.takes, "revise": options.revise}
         pieces = generator.stream(prime[None], seconds, temperature, [seed], **made)
         blocks = (block[0] for block in pieces)
@@ -69,7 +82,7 @@ def _write_piece(
     print(f"{folder / name}  {seconds:g} s, temperature {temperature:g}, seed {seed}", flush=True)
 
 
-def _primes(generator: RunGenerator, options: argparse.Namespace, seeds: Sequence[int]) -> np.ndarray:
+def _primes(generator: RunPieces, options: argparse.Namespace, seeds: Sequence[int]) -> np.ndarray:
     """[pieces, samples]: of the user's recording, or of a part of the song."""
     import numpy as np
 
@@ -78,11 +91,11 @@ def _primes(generator: RunGenerator, options: argparse.Namespace, seeds: Sequenc
     file = options.continue_ or (options.prime if options.prime not in PARTS else None)
     if file is None:
         return generator.primes(options.prime, seeds, options.prime_at)
-    rate = generator.encoding.sample_rate
+    rate = generator.sample_rate
     samples = read_audio(Path(file), rate)
     length = min(len(samples), round(generator.settings.generate.prime_seconds * rate))
-    if length < generator.encoding.span:
-        needed = generator.encoding.span / rate
+    if length < generator.engine.span:
+        needed = generator.engine.span / rate
         raise UserError(
             f"{file} is too short for a prime: it has {len(samples) / rate:.2f} s, one frame needs {needed:.2f} s"
         )

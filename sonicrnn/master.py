@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from sonicrnn.encoding import Encoding
+from sonicrnn.engine import Samples, Units
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
 from sonicrnn.graphs import graph
 from sonicrnn.original import own_channels, own_rate, read_original
 from sonicrnn.passages import Passages
 from sonicrnn.recall import kept_frames, make_passages
-from sonicrnn.resample import SoxrResampler
+from sonicrnn.rendering import at_own_rate
 from sonicrnn.song import Song
 from sonicrnn.sounding import limited
-from sonicrnn.stream import Made
-
-Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +47,41 @@ class Master:
     def channels(self) -> int:
         return len(self.passages)
 
+    @property
+    def plays(self) -> int:
+        """Hz, of `play`."""
+        return self.passages[0].sample_rate
+
+    @property
+    def frame_length(self) -> int:
+        return self.passages[0].frame_length
+
+    @property
+    def hop(self) -> int:
+        return self.passages[0].hop
+
+    @property
+    def context(self) -> int:
+        """Units before one that tell how it sounds."""
+        return self.passages[0].context
+
+    def play(self, units: Units, begin: int, factors: Samples) -> Samples:
+        """See `engine.Recording`."""
+        made = self.sound(tf.constant(units), tf.constant(begin), tf.constant(factors, tf.float32))
+        return np.asarray(made, np.float32)
+
     @graph
-    def sound(self, units: tf.Tensor) -> tf.Tensor:
-        """[time] int32 -> [samples, channels] about 0, at full scale 1; edges included."""
-        return tf.stack([one.sound(units[None])[0] for one in self.passages], 1)
+    def sound(self, units: tf.Tensor, begin: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+        """[time] int32 -> samples [samples, channels] from `begin` on, times `factors`, [samples], within full scale."""
+        whole = tf.stack([one.sound(units[None])[0] for one in self.passages], 1)
+        return limited(whole[begin : begin + tf.shape(factors)[0]] * factors[:, None])
+
+    def of(self, rows: tf.Tensor) -> Master:
+        """The same with samples [channel, row, hop] int16 that a graph is given, instead of its own."""
+        passages = [copy(one) for one in self.passages]
+        for channel, one in enumerate(passages):
+            one.rows = rows[channel]
+        return Master(passages, self.sample_rate)
 
     def save(self, file: Path) -> None:
         """Write what `load` reads."""
@@ -104,49 +133,10 @@ def _rate_of_whole_frames(own: int, rate: int, step: int) -> int:
     return own if own > rate and step * own % rate == 0 else rate * -(-own // rate)
 
 
-def rendered(master: Master, lead: npt.NDArray[np.int32], blocks: Iterable[Made]) -> Iterator[Samples]:
-    """A piece once more, as it was recorded: [some samples, channels] for each block of it, and the rest.
-
-    Args:
-        lead: [time], the units that were drawn before the first block, see `Stream.lead`.
-        blocks: of one piece, [1, …].
-    """
-    return _at_own_rate(master, _played(master, lead, blocks))
-
-
-def through(master: Master, units: npt.NDArray[np.int32]) -> Samples:
+def through(master: Master, units: Units) -> Samples:
     """What units [time] sound like, without the edges: [samples, channels]."""
-    edge = master.passages[0].frame_length - master.passages[0].hop
-    whole = limited(master.sound(tf.constant(units))).numpy()
-    return np.concatenate(list(_at_own_rate(master, [whole[edge : len(whole) - edge]])))
+    edge = master.frame_length - master.hop
+    samples = len(units) * master.hop - edge
+    return np.concatenate(list(at_own_rate(master, [master.play(units, edge, np.ones(samples, np.float32))])))
 
 
-def _at_own_rate(master: Master, blocks: Iterable[Samples]) -> Iterator[Samples]:
-    plays = master.passages[0].sample_rate
-    if plays == master.sample_rate:
-        yield from blocks
-        return
-    resampler = SoxrResampler(plays, master.sample_rate, master.channels)
-    for block in blocks:
-        yield resampler.push(block)
-    yield resampler.finish()
-
-
-def _played(master: Master, lead: npt.NDArray[np.int32], blocks: Iterable[Made]) -> Iterator[Samples]:
-    plays = master.passages[0]
-    context, hop, overlap = plays.context, plays.hop, plays.frame_length - plays.hop
-    units, before = np.asarray(lead, np.int32), 0  # units, of which so many were finished with an earlier block
-    for block in blocks:
-        count = block.units.shape[1]
-        units = np.concatenate([units, block.units[0]])
-        begin = before * hop + overlap
-        sound = master.sound(tf.constant(units))[begin : begin + count * hop]
-        yield limited(sound * _stretched(block.factors[0], count * hop)[:, None]).numpy()
-        forgotten = max(0, before + count - context)
-        units, before = units[forgotten:], before + count - forgotten
-
-
-def _stretched(factors: Samples, length: int) -> Samples:
-    """Factors of samples at one rate -> as many as there are at another."""
-    places = np.arange(length) * (len(factors) / length)
-    return np.interp(places, np.arange(len(factors)), factors).astype(np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn import frames
+from sonicrnn.cuts import begins, cuts
 
 FADE_SECONDS = 0.15  # either way from where a passage gives way to another
 MOST_LOST, LEAST_POWER = 4.0, 1e-9  # of a frame's power, that is made up for where passages meet; that still counts
@@ -44,8 +45,7 @@ class Passages(tf.Module):
         fade = np.cos(0.5 * math.pi * np.arange(-self.reach, self.reach + 1) / (self.reach + 1)) ** 2
         self._weights = tf.constant(fade / fade.sum(), tf.float32)
         self._summed = tf.constant(np.append(0.0, np.cumsum(fade / fade.sum())), tf.float32)
-        # Where a passage begins: the unit before it in this list is not the one before it in the song.
-        self.begins = tf.constant(np.diff(first, prepend=-2) != 1)
+        self.begins = tf.constant(begins(first))
 
     @property
     def context(self) -> int:
@@ -153,8 +153,7 @@ class Passages(tf.Module):
 
     def cuts(self) -> list[np.ndarray]:
         """The samples of each passage, [n] at full scale 1."""
-        starts = self.first.numpy()[np.flatnonzero(self.begins.numpy())]
-        return [self.scale * rows.ravel().astype(np.float32) for rows in np.split(self.rows.numpy(), starts[1:])]
+        return cuts(self.rows.numpy(), self.first.numpy(), self.scale)
 
 
 def _power(samples: tf.Tensor) -> tf.Tensor:

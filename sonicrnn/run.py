@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -72,6 +73,11 @@ class Run:
         return self.folder / "master.npz"
 
     @property
+    def graphs(self) -> Path:
+        """A folder: what `generate` runs, see `kept_graphs`."""
+        return self.folder / "graphs"
+
+    @property
     def reviser(self) -> Path:
         """A folder: the reviser, its frames' statistics, and a checkpoint while it is trained."""
         return self.folder / "reviser"
@@ -107,6 +113,17 @@ class Run:
                 f"{self.folder} has no model yet: let `python -m sonicrnn.fit` go on until its first epoch ends"
             )
         return settings
+
+    def content_hash(self) -> str:
+        """SHA-256 of all that the run generates from, as hexadecimal figures."""
+        names = ("statistics.json", "projection.npz")
+        files = [self.model, self.calibration, self.primes, self.recall, *(self.folder / name for name in names)]
+        whole = hashlib.sha256()
+        for file in files:
+            whole.update(f"{file.name} ".encode())
+            if file.is_file():
+                whole.update(hashlib.sha256(file.read_bytes()).digest())
+        return whole.hexdigest()
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the folder for one training. Raises UserError while another process holds it."""

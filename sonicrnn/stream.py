@@ -7,12 +7,11 @@ Python and the export run these same graphs. What a stream has come to is in its
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
+from sonicrnn.engine import Made
 from sonicrnn.free_run import FreeRun
 from sonicrnn.graphs import graph
 from sonicrnn.leveller import Level, Leveller
@@ -50,29 +49,6 @@ class State(NamedTuple):
     seed: tf.Tensor
     sounded: Sounded
     level: Level | tuple[()]
-
-
-class Made(NamedTuple):
-    """A block of a stream.
-
-    samples: [pieces, samples], finished.
-    units: [pieces, time] int32, of the song, that were drawn meanwhile; empty without a recall. They are `lead` ahead.
-    factors: [pieces, samples], by which the level was changed.
-    """
-
-    samples: tf.Tensor
-    units: tf.Tensor
-    factors: tf.Tensor
-
-
-def as_arrays(made: Made) -> Made:
-    """Out of TensorFlow."""
-    return Made(*(values.numpy() for values in made))
-
-
-def joined(blocks: Sequence[Made], axis: int) -> Made:
-    """Blocks of arrays, one after the other: in time along axis 1, in pieces along axis 0."""
-    return Made(*(np.concatenate(values, axis) for values in zip(*blocks, strict=True)))
 
 
 class Stream(tf.Module):

@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
-from sonicrnn.levels import Samples
+from sonicrnn.engine import SEED, Engine, Made, Samples, State, joined
 from sonicrnn.portrait import WINDOW_SECONDS
-from sonicrnn.stream import Made, State, Stream, as_arrays, joined
 
 Unlike = Callable[[Samples], float]
 Rows = npt.NDArray[np.int64]
@@ -43,28 +41,28 @@ class Best(NamedTuple):
 
 
 def sections(
-    graphs: Stream, state: State, temperatures: tf.Tensor, block: int, blocks: int, takes: int, unlike: Unlike
+    engine: Engine, state: State, temperatures: Samples, block: int, blocks: int, takes: int, unlike: Unlike
 ) -> Iterator[Made]:
     """The sections of pieces without end.
 
     Args:
-        graphs, state: where the pieces stand.
+        engine, state: where the pieces stand.
         temperatures: [pieces].
         block, blocks: steps that are made at once, and how often, for a section.
         takes: of each section in a round; the very first has the piece's own seed.
         unlike: how unlike the song a section is, [samples].
     """
-    seeds = state.seed
+    seeds = state[SEED]
 
     def best_of_round(left: Rows, number: int) -> Best:
         rows = np.repeat(left, takes)
         numbers = np.tile(np.arange(takes) + number * takes, len(left))
         own = [_seed(int(seeds[row]), take) for row, take in zip(rows, numbers, strict=True)]
-        drawn, each = _rows_of(state, rows)._replace(seed=tf.constant(own, tf.int32)), tf.gather(temperatures, rows)
+        drawn: State = {**_rows_of(state, rows), SEED: np.array(own, np.int32)}
         made = []
         for _ in range(blocks):
-            new, drawn = graphs.go_on(drawn, tf.constant(block), each)
-            made.append(as_arrays(new))
+            new, drawn = engine.go_on(drawn, block, temperatures[rows])
+            made.append(new)
         section = joined(made, 1)
         found = np.reshape([unlike(one) for one in section.samples], [len(left), takes])
         best = np.arange(len(left)) * takes + found.argmin(1)
@@ -76,7 +74,7 @@ def sections(
             left = best.pieces[best.unlike > GOOD]
             if len(left):
                 best = _better(best, best_of_round(left, number))
-        state = best.state._replace(seed=seeds)
+        state = {**best.state, SEED: seeds}
         yield best.made
 
 
@@ -85,7 +83,7 @@ def _better(one: Best, other: Best) -> Best:
     pieces, unlike = np.concatenate([one.pieces, other.pieces]), np.concatenate([one.unlike, other.unlike])
     order = np.lexsort([unlike, pieces])
     rows = order[np.unique(pieces[order], return_index=True)[1]]
-    states = tf.nest.map_structure(lambda *values: tf.concat(values, 0), one.state, other.state)
+    states = {name: np.concatenate([values, other.state[name]]) for name, values in one.state.items()}
     made = _made_of(joined([one.made, other.made], 0), rows)
     return Best(pieces[rows], unlike[rows], made, _rows_of(states, rows))
 
@@ -96,8 +94,7 @@ def _made_of(made: Made, rows: Rows) -> Made:
 
 def _rows_of(state: State, rows: Rows) -> State:
     """The state of some pieces, which may come more than once."""
-    kept: State = tf.nest.map_structure(lambda values: tf.gather(values, rows), state)
-    return kept
+    return {name: values[rows] for name, values in state.items()}
 
 
 def _seed(seed: int, take: int) -> int:

@@ -26,9 +26,10 @@ from sonicrnn.devices import batch_shares, be_quiet, give_each_share_a_core
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
 from sonicrnn.free_run import FreeRun
-from sonicrnn.generator import Generator, keep_primes
+from sonicrnn.generator import Generator
 from sonicrnn.master import make_master
 from sonicrnn.mirror import mirror_of
+from sonicrnn.pieces import keep_primes
 from sonicrnn.pipeline import training_data, validation_data
 from sonicrnn.practice import practise
 from sonicrnn.preparation import Prepared, prepare

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from sonicrnn.errors import UserError
-from sonicrnn.export import CARD, EXTRA, WARM_UP, content_hash, export_run, main, next_version
+from sonicrnn.export import CARD, EXTRA, WARM_UP, export_run, main, next_version
 from sonicrnn.exported import Limits
 from sonicrnn.generator import Generator, load_generator
 from sonicrnn.run import Run
@@ -272,7 +272,7 @@ def test_warm_up_requests_are_answered(recalled: Served) -> None:
 
 def test_the_card_tells_what_the_model_is(recalled: Served) -> None:
     card = json.loads((recalled.version / EXTRA / CARD).read_text())
-    assert card["sha256"] == content_hash(recalled.run)
+    assert card["sha256"] == recalled.run.content_hash()
     assert card["settings"]["frames"]["parts"] == 6
     assert card["limits"]["seconds"] == 2.0
     assert card["signatures"]["step"] == ["state_bytes", "temperature"]

@@ -16,7 +16,8 @@ from sonicrnn import generate
 from sonicrnn.config import SongSettings
 from sonicrnn.errors import UserError
 from sonicrnn.generator import RunGenerator, load_generator
-from sonicrnn.master import Master, make_master, rendered, through
+from sonicrnn.master import Master, make_master, through
+from sonicrnn.rendering import rendered
 from sonicrnn.song import Song, open_song
 from sonicrnn.stream import Made
 from tests.small_runs import RECALLED, make_run

@@ -98,7 +98,7 @@ def test_the_first_take_is_the_piece_without_takes(generator: Generator, choosin
 def test_every_section_goes_on_from_the_best_of_the_one_before(
     generator: Generator, choosing: Generator, primes: Samples, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("sonicrnn.generator.SECTION_SECONDS", 0.5)
+    monkeypatch.setattr("sonicrnn.pieces.SECTION_SECONDS", 0.5)
     made = np.concatenate(list(choosing.stream(primes[:1], 3.0, 1.0, [7], takes=2, block_seconds=0.5)), 1)[0]
     section, sections = RATE // 2, math.ceil(3.0 / 0.5)
     assert len(asked(choosing)) == 2 * sections
@@ -134,7 +134,7 @@ def test_takes_are_drawn_until_one_is_good(generator: Generator, primes: Samples
 def test_where_no_take_is_good_the_best_of_all_rounds_goes_on(
     generator: Generator, primes: Samples, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("sonicrnn.generator.SECTION_SECONDS", 0.5)
+    monkeypatch.setattr("sonicrnn.pieces.SECTION_SECONDS", 0.5)
     choosing = judged_by(Patient(), generator)
     made = np.concatenate(list(choosing.stream(primes[:1], 3.0, 1.0, [7], takes=2, block_seconds=0.5)), 1)[0]
     of_a_section, section = ROUNDS * 2, RATE // 2
@@ -162,7 +162,7 @@ def test_pieces_that_are_good_are_left_alone_by_later_rounds(generator: Generato
 def test_a_piece_of_more_than_a_section_begins_as_a_longer_one(
     choosing: Generator, primes: Samples, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("sonicrnn.generator.SECTION_SECONDS", 0.2)
+    monkeypatch.setattr("sonicrnn.pieces.SECTION_SECONDS", 0.2)
     short, long = (choosing.generate(primes[:1], seconds, 1.0, [9], takes=2) for seconds in (0.3, 1.0))
     np.testing.assert_array_equal(short[0], long[0, : round(0.3 * RATE)])
 
