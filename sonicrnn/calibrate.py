@@ -25,7 +25,7 @@ from sonicrnn.free_run import FreeRun
 from sonicrnn.graphs import graph
 from sonicrnn.leveller import usual_level
 from sonicrnn.levels import Samples, level
-from sonicrnn.portrait import portrait
+from sonicrnn.portrait import Portrait, known, portrait
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
 
@@ -38,6 +38,9 @@ CONTRAST_RANGE = (0.8, 1.8)
 CONTRAST_SMOOTHING = 9  # bins
 STRENGTHS = (0.0, 0.5, 1.15, 1.3)  # powers of the factor: none, half of it, more
 MOST_FLATNESS = 1.4
+LONGER = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0)  # than usual the song's order may be followed
+MOST_COPIED = 0.09  # of pieces of one take; of several the one that copies least is kept
+LONGER_PIECES, LONGER_SECONDS = 8, 60.0
 
 
 def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
@@ -53,7 +56,8 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     yardstick = _Yardstick(song)
     target = _spectral_moments(free_run, yardstick.windows)
     tried: list[_Trial] = []
-    for temperature, drawn in zip(temperatures, _frames(free_run, song, settings, temperatures), strict=True):
+    runs = _frames(free_run, song.part("training"), settings, temperatures)
+    for temperature, drawn in zip(temperatures, runs, strict=True):
         contrast = find_contrast(free_run.encoding.spectra_of(drawn).numpy(), *target) if target else None
         tried.append(_trial(yardstick, free_run, temperature, drawn, contrast))
     best = min(tried, key=lambda trial: trial.figures["unlikeness"])
@@ -70,7 +74,28 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     rows = [trial.row() for trial in tried]
     usual = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
     looks = portrait(song.part("training"), song.part("validation"), song.sample_rate)
-    return Calibration(best.temperature, gain, usual, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks)
+    longer = _longer(free_run, song, settings, best.temperature, looks)
+    centre, factor = arrays.centre.tolist(), arrays.factor.tolist()
+    return Calibration(best.temperature, gain, usual, centre, factor, rows, looks, longer)
+
+
+def _longer(free_run: FreeRun, song: Song, settings: Settings, temperature: float, looks: Portrait) -> float:
+    """How much longer than usual a recall may follow the song's order without copying it, see `Recall.longer`.
+
+    The fewer places where passages meet, the less a piece is told from the song.
+    """
+    if not free_run.recall:
+        return 1.0
+    copied = known(looks, free_run.recall.passages.cuts(), song.sample_rate)
+    low, high = 0, len(LONGER) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        free_run.recall.longer.assign(LONGER[middle])
+        drawn = _frames(free_run, song.part("validation"), settings, [temperature], LONGER_PIECES, LONGER_SECONDS)[0]
+        share = np.mean([copied(piece) for piece in _audio(free_run, drawn, None)])
+        low, high = (middle, high) if share <= MOST_COPIED else (low, middle - 1)
+    free_run.recall.longer.assign(LONGER[low])
+    return LONGER[low]
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,16 +205,23 @@ class _Yardstick:
         return float(np.log(max(spectral_flatness(samples, self.rate), 1e-9)))
 
 
-def _frames(free_run: FreeRun, song: Song, settings: Settings, temperatures: Sequence[float]) -> list[tf.Tensor]:
-    """For each temperature [pieces, time, dimension]: all in one batch, from the same few primes of the song."""
-    part, encoding = song.part("training"), free_run.encoding
-    length = min(len(part), round(settings.generate.prime_seconds * song.sample_rate))
-    starts = np.linspace(0, len(part) - length, PIECES + 2)[1:-1].astype(int)
+def _frames(
+    free_run: FreeRun,
+    part: Samples,
+    settings: Settings,
+    temperatures: Sequence[float],
+    pieces: int = PIECES,
+    seconds: float = PIECE_SECONDS,
+) -> list[tf.Tensor]:
+    """For each temperature [pieces, time, ...]: all in one batch, from the same few primes of a part of the song."""
+    encoding = free_run.encoding
+    length = min(len(part), round(settings.generate.prime_seconds * encoding.sample_rate))
+    starts = np.linspace(0, len(part) - length, pieces + 2)[1:-1].astype(int)
     primes = np.stack([part[start : start + length] for start in starts] * len(temperatures))
     parameters, states = free_run.listen(free_run.encode(tf.constant(primes)))
-    count = -(-(round(PIECE_SECONDS * song.sample_rate) + encoding.overlap) // encoding.step)
-    seeds = [settings.seed + index for index in range(PIECES)] * len(temperatures)
-    each = tf.constant(np.repeat(temperatures, PIECES), tf.float32)
+    count = -(-(round(seconds * encoding.sample_rate) + encoding.overlap) // encoding.step)
+    seeds = [settings.seed + index for index in range(pieces)] * len(temperatures)
+    each = tf.constant(np.repeat(temperatures, pieces), tf.float32)
     drawn, _, _ = free_run.draw(
         parameters, states, tf.constant(0), tf.constant(count), each, tf.constant(seeds, tf.int32)
     )

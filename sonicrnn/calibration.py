@@ -28,6 +28,7 @@ class Calibration:
         centre, contrast: of the log magnitudes, [bins], see `encoding.Contrast`; empty for frames without any.
         tried: a row of figures for each temperature.
         portrait: of the song, to choose takes by; None where it is not known.
+        longer: of a recall, for how much longer than usual it follows the song's order, see `Recall.longer`.
     """
 
     temperature: float = 1.0
@@ -37,6 +38,7 @@ class Calibration:
     contrast: Sequence[float] = ()
     tried: Sequence[Mapping[str, float]] = ()
     portrait: Portrait | None = None
+    longer: float = 1.0
 
     def spectral(self) -> Contrast | None:
         """Its contrast as arrays; None where there is none."""

@@ -13,7 +13,7 @@ def begins(first: Units) -> npt.NDArray[np.bool_]:
 
     `first`, [unit], is the row that each begins with.
     """
-    return np.diff(first, prepend=-2) != 1
+    return np.asarray(np.diff(first, prepend=-2) != 1)
 
 
 def cuts(rows: npt.NDArray[np.int16], first: Units, scale: float) -> list[Samples]:

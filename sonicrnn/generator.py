@@ -47,6 +47,8 @@ def load_generator(folder: str | Path) -> RunGenerator:
     assert isinstance(model, SongModel | DenoisingGan)  # either is known to Keras once it is imported
     calibration = calibration_of(run, settings)
     recall = Recall.load(run.recall) if settings.frames.recall else None
+    if recall:
+        recall.longer.assign(calibration.longer)
     free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral(), recall)
     master = Master.load(run.master) if run.master.is_file() else None
     return RunGenerator(free_run, calibration, master, run=run, settings=settings)

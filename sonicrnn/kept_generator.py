@@ -84,9 +84,14 @@ class Graphs:
     signatures: Mapping[str, Mapping[str, Mapping[str, str]]]
 
     def call(self, name: str, given: Mapping[str, Array]) -> dict[str, Array]:
-        """What a function gives for what it takes, by name."""
+        """What a function gives for what it takes, by name. Raises UserError where it cannot be run."""
         takes, gives = self.signatures[name]["takes"], self.signatures[name]["gives"]
-        made = self.session.run({takes[key]: value for key, value in given.items()}, list(gives.values()))
+        try:
+            made = self.session.run({takes[key]: value for key, value in given.items()}, list(gives.values()))
+        except NotNative as error:
+            raise UserError(
+                f"{self.session.folder} cannot be run ({error}): remove that folder, and the model is loaded instead"
+            ) from None
         return dict(zip(gives, made, strict=True))
 
 
@@ -126,7 +131,7 @@ class KeptMaster:
     @cached_property
     def rows(self) -> Array:
         with np.load(self.file, allow_pickle=False) as kept:
-            return kept["rows"]
+            return np.asarray(kept["rows"])
 
     def play(self, units: Units, begin: int, factors: Samples) -> Samples:
         given = {"rows": self.rows, "units": units, "begin": np.array(begin, np.int32), "factors": factors}

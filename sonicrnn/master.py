@@ -72,7 +72,7 @@ class Master:
 
     @graph
     def sound(self, units: tf.Tensor, begin: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-        """[time] int32 -> samples [samples, channels] from `begin` on, times `factors`, [samples], within full scale."""
+        """[time] int32 -> [samples, channels] from sample `begin` on, times `factors`, [samples], within full scale."""
         whole = tf.stack([one.sound(units[None])[0] for one in self.passages], 1)
         return limited(whole[begin : begin + tf.shape(factors)[0]] * factors[:, None])
 

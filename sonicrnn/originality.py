@@ -183,14 +183,14 @@ def _correlations(sought: Pictures, pictures: Pictures) -> Pictures:
     return np.asarray(sought @ flat.T / lengths, np.float32)
 
 
-def copy_threshold(ordinary: Sequence[Nearest]) -> float:
+def copy_threshold(ordinary: Sequence[Nearest], share: float = ORDINARY_SHARE) -> float:
     """The likeness from which on a stretch counts as copied.
 
-    95 % of the given stretches - of held-out real audio against the training part - stay under it, but it is never
-    under 0.9 and never over 0.95: a song that repeats itself exactly copies itself, and that is to be seen.
+    So large a share of the given stretches - of held-out real audio against the training part - stay under it, but it
+    is never under 0.9 and never over 0.95: a song that repeats itself exactly copies itself, and that is to be seen.
     """
     likeness = [found.likeness for found in ordinary]
-    usual = float(np.quantile(likeness, ORDINARY_SHARE)) if likeness else 0.0
+    usual = float(np.quantile(likeness, share)) if likeness else 0.0
     return min(max(usual, LEAST_COPY), SUREST_COPY)
 
 

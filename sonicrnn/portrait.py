@@ -20,6 +20,7 @@ USUAL_SHARE = 0.2  # of the windows, from which a pulsation is one of the song's
 # What a piece may differ by and still be as the song is: real audio of the song does, too.
 LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.2, 1.08
 COPIED_SHARE = 0.05
+ORDINARY_SHARE = 0.9  # of other audio of the song, that copies less: a minute of it does not tell the usual 0.95
 MOST = 3.0  # that one figure counts, in units of what it may differ by
 WEIGHS_MOST = 2.0  # as much as two others: a pulsation that is lost, which chance does most easily, and what is copied
 MOST_GAIN_DB = 40.0  # a copy is one at any level
@@ -108,7 +109,7 @@ def _copy_threshold(samples: Samples, other: Samples, rate: int, floor_db: float
     if len(other) < 2 * originality.STRETCH_SECONDS * rate:
         return originality.LEAST_COPY
     real = originality.pictured(other, rate, floor_db)
-    return originality.copy_threshold(originality.nearest([real], samples, rate, floor_db)[0])
+    return originality.copy_threshold(originality.nearest([real], samples, rate, floor_db)[0], ORDINARY_SHARE)
 
 
 def known(of: Portrait, passages: Sequence[Samples], rate: int) -> Callable[[Samples], float]:

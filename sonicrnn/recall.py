@@ -49,7 +49,7 @@ BALANCES = 6.0  # share of what the mean of what was heard lies off the song's c
 BALANCE_SECONDS = 5.0  # over which that mean is taken
 FORM_SECONDS = 40.0  # for so long on average the song's course is followed, before it is taken up elsewhere
 
-FOLLOW_SECONDS = (0.2, 0.7)  # the song's own order is followed for no longer than a time drawn from this range
+FOLLOW_SECONDS = (0.2, 0.7)  # the song's own order is followed for a time drawn from this range at most, × `longer`
 LIKES_NEXT = 0.5  # the song's next frame seems nearer by this share of the nearest frame's distance
 STALE_SECONDS = 20.0  # for so long, or this share of the song, the thread of a passage that was left is not taken up
 STALE_SHARE = 0.3
@@ -99,12 +99,17 @@ class Recall(tf.Module):
         passages: what they sound like.
         place: [unit], where in the beat each unit begins, seconds.
         beat: seconds; 0 for a song that keeps none.
+
+    Attributes:
+        longer: a variable, by which the times are longer for which the song's order is followed: each song has a length
+            of its own from which on pieces copy it.
     """
 
     def __init__(self, units: Places, motion: Places, passages: Passages, place: np.ndarray, beat: float):
         super().__init__()
         self.units, self.motion, self.passages = units, motion, passages
         self.place, self.beat = tf.constant(place, tf.float32), beat
+        self.longer = tf.Variable(1.0, trainable=False)
         self.on_beat = tf.constant(bell(place, beat) if beat else np.zeros([0, self.place.shape[0]], np.float32))
         self.step_seconds = passages.step_seconds
         self.count, self.dimension = units.points.shape
@@ -172,7 +177,7 @@ class Recall(tf.Module):
         `moment`, [pieces], random in 0 to 1, says for how long the order of a new passage may be followed.
         """
         shortest, longest = (seconds / self.step_seconds for seconds in FOLLOW_SECONDS)
-        fresh = tf.maximum(1, tf.cast(shortest + (longest - shortest) * moment, tf.int32))
+        fresh = tf.maximum(1, tf.cast(self.longer * (shortest + (longest - shortest) * moment), tf.int32))
         away = tf.math.squared_difference(self._times, tf.gather(self._times, unit)[:, None])  # [pieces, unit]
         is_thread = away <= (STALE_REACH_SECONDS / HEARD_SECONDS) ** 2  # is taken to be its own
         stale_seconds = min(STALE_SECONDS, STALE_SHARE * self.count * self.step_seconds)

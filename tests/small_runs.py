@@ -49,6 +49,7 @@ TINY = [
     "generate.prime_seconds=1",
     "generate.temperature=0.9",
     "generate.takes=1",
+    "generate.keep_graphs=false",
     "wandb.mode=disabled",
 ]
 

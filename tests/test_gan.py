@@ -386,6 +386,7 @@ def tiny(module: str, of: str) -> list[str]:
     settings += ["model.widths=[12]", "model.head.width=16", "gan.width=16", "frames.parts=8", "frames.phase_steps=4"]
     settings += ["train.minutes=null", "train.epochs=4", "train.epoch_steps=5", "train.audio_seconds=1"]
     settings += ["generate.prime_seconds=1", "generate.temperature=0.9", "generate.takes=1", "data.shift=4096"]
+    settings += ["generate.keep_graphs=false"]
     return [sys.executable, "-m", module, of, *settings]
 
 
