@@ -39,7 +39,7 @@ CONTRAST_SMOOTHING = 9  # bins
 STRENGTHS = (0.0, 0.5, 1.15, 1.3)  # powers of the factor: none, half of it, more
 MOST_FLATNESS = 1.4
 LONGER = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0)  # than usual the song's order may be followed
-MOST_COPIED = 0.09  # of pieces of one take; of several the one that copies least is kept
+MOST_COPIED = 0.12  # of pieces of one take; of several the one that copies least is kept
 LONGER_PIECES, LONGER_SECONDS = 8, 60.0
 
 

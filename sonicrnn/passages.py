@@ -1,11 +1,13 @@
 """The song's own samples, frame by frame: overlapped and added where they follow one another, cross-faded where not.
 
-Where one passage gives way to another, phases found anew for their magnitudes, even by 64 Griffin-Lim steps, fit these
-worse than a cross-fade of the samples does.
+Two passages do not fit in phase: in a mean of their samples, notes that both have would swell or vanish where these
+meet. So that mean tells the phases alone; how loud each frequency is, the mean of their magnitudes tells. (Phases found
+anew for these magnitudes, even by 64 Griffin-Lim steps, fit them worse.)
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -14,8 +16,10 @@ import tensorflow as tf
 from sonicrnn import frames
 from sonicrnn.cuts import begins, cuts
 
-FADE_SECONDS = 0.15  # either way from where a passage gives way to another
-MOST_LOST, LEAST_POWER = 4.0, 1e-9  # of a frame's power, that is made up for where passages meet; that still counts
+FADE_SECONDS = 0.25  # either way from where a passage gives way to another
+LEAST_GAIN, MOST_GAIN = 0.5, 2.8  # of a frequency where passages meet
+LEAST_POWER = 1e-12  # of a frequency, that still counts
+NEAR_BINS = (0.25, 0.5, 0.25)  # whose power is told together: those of one note
 DRIFT_SECONDS = 2.0  # over which the offset of what is heard is told
 
 
@@ -41,7 +45,6 @@ class Passages(tf.Module):
         self.drift = round(DRIFT_SECONDS / self.step_seconds)
         offsets = np.convolve(rows.mean(1, dtype=np.float64), np.full(self.across, scale / self.across), "valid")
         self.offsets = tf.constant(offsets[first], tf.float32)
-        self.powers = tf.constant(self._powers(rows, first, offsets[first]), tf.float32)
         fade = np.cos(0.5 * math.pi * np.arange(-self.reach, self.reach + 1) / (self.reach + 1)) ** 2
         self._weights = tf.constant(fade / fade.sum(), tf.float32)
         self._summed = tf.constant(np.append(0.0, np.cumsum(fade / fade.sum())), tf.float32)
@@ -68,13 +71,13 @@ class Passages(tf.Module):
 
     def _sound(self, unit: tf.Tensor, known: tf.Tensor | None) -> tf.Tensor:
         first = 0 if known is None else self._whole_frames(known, unit)
-        fresh = self._faded(unit, first) - self._drift(unit)[:, first:, None]
+        fresh = self._faded(unit, first)
         if known is None:
-            return frames.overlapped(frames.windowed(fresh), self.hop)
+            return frames.overlapped(fresh, self.hop)
         # Of what is known, the last few frames alone reach over those that are made.
         begin = tf.maximum(0, first - self.across + 1) * self.hop
         own = tf.signal.frame(known[:, begin:], self.frame_length, self.hop)[:, : first - begin // self.hop]
-        made = frames.overlapped(frames.windowed(tf.concat([own, fresh], 1)), self.hop)
+        made = frames.overlapped(tf.concat([frames.windowed(own), fresh], 1), self.hop)
         return tf.concat([known[:, : first * self.hop], made[:, first * self.hop - begin :]], 1)
 
     def _whole_frames(self, known: tf.Tensor, unit: tf.Tensor) -> tf.Tensor:
@@ -83,31 +86,26 @@ class Passages(tf.Module):
         return tf.clip_by_value(whole, 0, tf.shape(unit)[1])
 
     def _faded(self, unit: tf.Tensor, first: tf.Tensor | int = 0) -> tf.Tensor:
-        """Units [pieces, time] -> the samples of those from `first` on, [pieces, time - first, frame_length].
+        """Units [pieces, time] -> those from `first` on, under the window: [pieces, time - first, frame_length].
 
         Where one passage gives way to another they are cross-faded: each frame is a mean over what it would be if the
-        song had gone on from, or had led to, the units around it. Two passages do not fit in phase, so what they lose
-        where they meet is made up for: the sound keeps its power.
+        song had gone on from, or had led to, the units around it.
         """
         pieces, time = tf.shape(unit)[0], tf.shape(unit)[1]
         place = tf.range(first, time)[:, None]
         near = tf.clip_by_value(place + tf.range(-self.reach, self.reach + 1), 0, time - 1)
         told = tf.gather(unit, near, axis=1) - (near - place)
         told = tf.clip_by_value(told, 0, self.count - 1)  # [pieces, time, lag]
-        offset = self._mean(self.offsets, told)
         mixed = self._mixed(tf.reshape(told, [-1, 2 * self.reach + 1]))
-        mixed = tf.reshape(mixed, [pieces, time - first, self.frame_length]) - offset
-        lost = self._mean(self.powers, told) / tf.maximum(_power(mixed), LEAST_POWER)
-        return mixed * tf.sqrt(tf.clip_by_value(lost, 1.0, MOST_LOST)) + offset
-
-    def _mean(self, of_unit: tf.Tensor, told: tf.Tensor) -> tf.Tensor:
-        """[unit], [pieces, time, lag] -> [pieces, time, 1], by the weights of a fade."""
-        return tf.linalg.matvec(tf.gather(of_unit, told), self._weights)[:, :, None]
+        offset = tf.linalg.matvec(tf.gather(self.offsets, told), self._weights) - self._drift(unit)[:, first:]
+        return tf.reshape(mixed, [pieces, time - first, self.frame_length]) + frames.windowed(
+            offset[:, :, None] * tf.ones([self.frame_length])
+        )
 
     def _mixed(self, told: tf.Tensor) -> tf.Tensor:
-        """The mean over the samples of units [frame, lag], by the weights of a fade: [frame, frame_length].
+        """The mean over the samples of units [frame, lag], without their offsets, by the weights of a fade.
 
-        Neighbours mostly tell the same unit, whose samples are then taken once.
+        Under the window: [frame, frame_length]. Neighbours mostly tell one unit, whose samples are then taken once.
         """
         lags = 2 * self.reach + 1
         other = tf.concat([tf.fill([tf.shape(told)[0], 1], True), told[:, 1:] != told[:, :-1]], 1)
@@ -115,30 +113,23 @@ class Passages(tf.Module):
         frame = begin // lags
         end = tf.minimum(tf.concat([begin[1:], [tf.size(told)]], 0), (frame + 1) * lags)
         weights = tf.gather(self._summed, end - frame * lags) - tf.gather(self._summed, begin - frame * lags)
-        samples = self._samples(tf.gather(tf.reshape(told, [-1]), begin))
-        runs = tf.range(tf.size(begin))
-        places = tf.cast(tf.stack([frame, runs], 1), tf.int64)
+        unit = tf.gather(tf.reshape(told, [-1]), begin)
+        samples = self._samples(unit) - tf.gather(self.offsets, unit)[:, None]
+        spectra = tf.signal.rfft(frames.windowed(samples))
+        places = tf.cast(tf.stack([frame, tf.range(tf.size(begin))], 1), tf.int64)
         shape = tf.cast([tf.shape(told)[0], tf.size(begin)], tf.int64)
-        return tf.sparse.sparse_dense_matmul(tf.SparseTensor(places, weights, shape), samples)
+        mean = functools.partial(tf.sparse.sparse_dense_matmul, tf.SparseTensor(places, weights, shape))
+        real, imaginary = mean(tf.math.real(spectra)), mean(tf.math.imag(spectra))
+        wanted = _of_notes(tf.square(mean(tf.abs(spectra))))
+        has = _of_notes(tf.square(real) + tf.square(imaginary))
+        gain = tf.clip_by_value(tf.sqrt((wanted + LEAST_POWER) / (has + LEAST_POWER)), LEAST_GAIN, MOST_GAIN)
+        return tf.signal.irfft(tf.complex(gain * real, gain * imaginary), [self.frame_length])
 
     def _samples(self, unit: tf.Tensor) -> tf.Tensor:
         """[some] -> [some, frame_length]"""
         rows = tf.gather(self.rows, tf.gather(self.first, unit)[:, None] + tf.range(self.across))
         samples = tf.reshape(rows, [tf.size(unit), self.across * self.hop])[:, : self.frame_length]
         return self.scale * tf.cast(samples, tf.float32)
-
-    def _powers(self, rows: np.ndarray, first: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """[unit], of their samples without their offset, under the window."""
-        window = np.zeros(self.across * self.hop)
-        window[: self.frame_length] = np.square(frames.windowed(tf.ones([self.frame_length])).numpy())
-        parts = window.reshape(self.across, self.hop).T
-        samples = self.scale * rows.astype(np.float64)
-        total = np.zeros(len(first))
-        for index in range(self.across):
-            own = first + index
-            squares, sums = np.square(samples) @ parts[:, index], samples @ parts[:, index]
-            total += squares[own] - 2 * offsets * sums[own] + offsets**2 * parts[:, index].sum()
-        return np.maximum(0.0, total)
 
     def _drift(self, unit: tf.Tensor) -> tf.Tensor:
         """[pieces, time], the mean of each unit and those of two seconds before it.
@@ -156,6 +147,8 @@ class Passages(tf.Module):
         return cuts(self.rows.numpy(), self.first.numpy(), self.scale)
 
 
-def _power(samples: tf.Tensor) -> tf.Tensor:
-    """[..., frame_length] -> [..., 1], under the window."""
-    return tf.reduce_sum(tf.square(frames.windowed(samples)), -1, keepdims=True)
+def _of_notes(power: tf.Tensor) -> tf.Tensor:
+    """Power [frame, bin], told together with that of the bins beside it."""
+    before, here, after = NEAR_BINS
+    low, high = tf.pad(power[:, :-1], [[0, 0], [1, 0]]), tf.pad(power[:, 1:], [[0, 0], [0, 1]])
+    return before * low + here * power + after * high

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from sonicrnn import frames
-from sonicrnn.passages import LEAST_POWER, MOST_LOST, Passages
+from sonicrnn.passages import LEAST_GAIN, LEAST_POWER, MOST_GAIN, NEAR_BINS, Passages
 
 RATE = 16_000
 Samples = npt.NDArray[np.float32]
@@ -34,21 +34,22 @@ def plain(made: Passages, unit: npt.NDArray[np.int32], known: Samples | None) ->
     cut = np.zeros([len(unit), time, made.frame_length], np.float32)
     weights = [math.cos(0.5 * math.pi * lag / (made.reach + 1)) ** 2 for lag in range(-made.reach, made.reach + 1)]
     for piece, place in np.ndindex(unit.shape):
-        mixed, offset, power = np.zeros(made.frame_length), 0.0, 0.0
-        for lag, weight in zip(range(-made.reach, made.reach + 1), weights, strict=True):
+        mixed, magnitude, offset = 0.0, 0.0, 0.0
+        for lag, weight in zip(range(-made.reach, made.reach + 1), np.divide(weights, sum(weights)), strict=True):
             near = min(max(place + lag, 0), time - 1)
             told = min(max(unit[piece, near] - (near - place), 0), made.count - 1)
             samples = made.scale * rows[first[told] :].ravel()[: made.frame_length] - offsets[told]
-            mixed, offset = mixed + weight * samples, offset + weight * offsets[told]
-            power += weight * np.sum(np.square(window * samples))
-        mixed, offset, power = mixed / sum(weights), offset / sum(weights), power / sum(weights)
-        lost = power / max(LEAST_POWER, np.sum(np.square(window * mixed)))
+            spectrum = np.fft.rfft(window * samples)
+            mixed, magnitude = mixed + weight * spectrum, magnitude + weight * np.abs(spectrum)
+            offset += weight * offsets[told]
+        wanted, has = (np.convolve(np.square(np.abs(of)), NEAR_BINS, "same") for of in (magnitude, mixed))
+        gain = np.clip(np.sqrt((wanted + LEAST_POWER) / (has + LEAST_POWER)), LEAST_GAIN, MOST_GAIN)
         drift = offsets[unit[piece, max(0, place - made.drift) : place + 1]].mean()
-        cut[piece, place] = mixed * math.sqrt(min(max(lost, 1.0), MOST_LOST)) + offset - drift
+        cut[piece, place] = np.fft.irfft(gain * mixed, made.frame_length) + window * (offset - drift)
     if known is not None:
         own = tf.signal.frame(known, made.frame_length, made.hop)[:, :time].numpy()
-        cut[:, : own.shape[1]] = own
-    heard: Samples = frames.overlapped(frames.windowed(tf.constant(cut)), made.hop).numpy()
+        cut[:, : own.shape[1]] = window * own
+    heard: Samples = frames.overlapped(tf.constant(cut), made.hop).numpy()
     return heard
 
 
@@ -82,3 +83,17 @@ def test_known_audio_is_heard_as_it_is(passages: Passages) -> None:
 
 def shape(made: Passages) -> tuple[int, int]:
     return made.frame_length, made.hop
+
+
+def test_notes_that_two_passages_have_neither_swell_nor_vanish_where_these_meet() -> None:
+    """A chord whose passages meet in any phase keeps its level, as a mean of their samples would not."""
+    time = np.arange(RATE * 8) / RATE
+    chord = np.sum([np.sin(2 * np.pi * hertz * time) for hertz in (147.3, 221.9, 379.1)], 0)
+    made = Passages(np.round(8000 * chord).astype(np.int16).reshape(-1, 512), np.arange(247), 1e-4, 2048, RATE)
+    unit = (np.random.default_rng(4).integers(0, 220, [16, 1]) + np.arange(20)).reshape(1, -1)
+    heard = made.sound(tf.constant(unit, tf.int32))[0].numpy()[2048:-2048]
+    weights = [0.5 * (1 + math.cos(math.pi * lag / (made.reach + 1))) for lag in range(-made.reach, made.reach + 1)]
+    assert len(weights) < 20, "passages last longer than fades"
+    tenths = heard[: len(heard) // 1600 * 1600].reshape(-1, 1600)
+    off_db = 20 * np.log10(tenths.std(1) / (8000 * 1e-4 * chord.std()))
+    assert np.abs(np.quantile(off_db, [0.05, 0.95])).max() < 1.5
