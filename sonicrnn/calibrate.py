@@ -9,7 +9,7 @@ for the evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from sonicrnn.free_run import FreeRun
 from sonicrnn.graphs import graph
 from sonicrnn.leveller import usual_level
 from sonicrnn.levels import Samples, level
-from sonicrnn.portrait import Portrait, known, portrait
+from sonicrnn.portrait import known, portrait
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
 
@@ -39,7 +39,7 @@ CONTRAST_SMOOTHING = 9  # bins
 STRENGTHS = (0.0, 0.5, 1.15, 1.3)  # powers of the factor: none, half of it, more
 MOST_FLATNESS = 1.4
 LONGER = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0)  # than usual the song's order may be followed
-MOST_COPIED = 0.12  # of pieces of one take; of several the one that copies least is kept
+MOST_COPIED = 0.1  # of pieces of one take; of several the one that copies least is kept
 LONGER_PIECES, LONGER_SECONDS = 8, 60.0
 
 
@@ -74,24 +74,32 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     rows = [trial.row() for trial in tried]
     usual = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
     looks = portrait(song.part("training"), song.part("validation"), song.sample_rate)
-    longer = _longer(free_run, song, settings, best.temperature, looks)
+    longer = 1.0
+    if free_run.recall:
+        copied = known(looks, free_run.recall.passages.cuts(), song.sample_rate)
+        longer = find_longer(free_run, song.part("validation"), settings, best.temperature, copied)
     centre, factor = arrays.centre.tolist(), arrays.factor.tolist()
     return Calibration(best.temperature, gain, usual, centre, factor, rows, looks, longer)
 
 
-def _longer(free_run: FreeRun, song: Song, settings: Settings, temperature: float, looks: Portrait) -> float:
-    """How much longer than usual a recall may follow the song's order without copying it, see `Recall.longer`.
+def find_longer(
+    free_run: FreeRun, part: Samples, settings: Settings, temperature: float, copied: Callable[[Samples], float]
+) -> float:
+    """For how much longer than usual a recall may follow the song's order without copying it, see `Recall.longer`.
 
-    The fewer places where passages meet, the less a piece is told from the song.
+    The fewer the places where passages meet, the less a piece is told from the song. The recall follows it for so long
+    from then on.
+
+    Args:
+        part: of the song, [samples], in which the primes are.
+        copied: which share of a piece is copied, 0..1.
     """
-    if not free_run.recall:
-        return 1.0
-    copied = known(looks, free_run.recall.passages.cuts(), song.sample_rate)
+    assert free_run.recall
     low, high = 0, len(LONGER) - 1
     while low < high:
         middle = (low + high + 1) // 2
         free_run.recall.longer.assign(LONGER[middle])
-        drawn = _frames(free_run, song.part("validation"), settings, [temperature], LONGER_PIECES, LONGER_SECONDS)[0]
+        drawn = _frames(free_run, part, settings, [temperature], LONGER_PIECES, LONGER_SECONDS)[0]
         share = np.mean([copied(piece) for piece in _audio(free_run, drawn, None)])
         low, high = (middle, high) if share <= MOST_COPIED else (low, middle - 1)
     free_run.recall.longer.assign(LONGER[low])

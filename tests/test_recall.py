@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from sonicrnn import recall
+from sonicrnn import calibrate, recall
 from sonicrnn.calibration import Calibration
-from sonicrnn.config import FrameSettings, ModelSettings
+from sonicrnn.config import FrameSettings, ModelSettings, Settings
 from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.fit_encoding import fit_encoding
@@ -23,6 +23,7 @@ from sonicrnn.passages import Passages
 from sonicrnn.places import NEIGHBOURS, Places, loneliness, motion
 from sonicrnn.recall import ARRAYS, FOLLOW_SECONDS, NUMBERS, PLACES, Recall, make_recall
 from sonicrnn.song import Normaliser
+from tests.small_runs import RECALLED
 
 RATE = 16_000
 STEP_SECONDS, HOP = 0.05, 16
@@ -368,6 +369,44 @@ def test_blocks_go_on_with_what_was_heard(music: Samples, generator: Generator) 
     blocks = list(generator.stream(prime, 3.21, block_seconds=0.5))
     assert len(blocks) > 5
     np.testing.assert_allclose(np.concatenate(blocks, 1), audio, atol=1e-5)
+
+
+def run_lengths(generator: Generator, prime: Samples) -> float:
+    """For how many steps free runs follow the song's order, on average."""
+    run, seeds = generator.free_run, tf.range(4)
+    heard = run.listen(run.encode(tf.constant(np.repeat(prime, 4, 0))))
+    drawn = run.draw(*heard, tf.constant(0), tf.constant(300), tf.ones([4]), seeds)[0].numpy()
+    return float(drawn.size / (np.diff(drawn, axis=1) != 1).sum())
+
+
+def test_the_songs_order_may_be_followed_for_longer(music: Samples, generator: Generator, made: Recall) -> None:
+    prime, lengths = music[None, : 2 * RATE], []
+    for longer in (0.5, 1.0, 2.0):
+        made.longer.assign(longer)
+        lengths.append(run_lengths(generator, prime))
+    made.longer.assign(1.0)
+    assert lengths[1] > 1.3 * lengths[0]
+    assert lengths[2] > 1.1 * lengths[1]  # a model before training draws what the song does not go on with
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1.2, 1.2), (1.69, 1.4), (0.1, 0.7), (5.0, 2.0)])
+def test_it_is_followed_for_as_long_as_that_copies_little(
+    most: float, expected: float, music: Samples, generator: Generator, made: Recall, monkeypatch: Any
+) -> None:
+    """Of a song that is copied the more the longer it is followed."""
+    monkeypatch.setattr(calibrate, "LONGER_SECONDS", 0.5)
+    seen = []
+
+    def copied(piece: Samples) -> float:
+        seen.append(len(piece))
+        return float(made.longer.numpy()) * calibrate.MOST_COPIED / most - 1e-6
+
+    settings = Settings.model_validate({**RECALLED, "generate": {"prime_seconds": 0.5}})
+    assert calibrate.find_longer(generator.free_run, music, settings, 1.0, copied) == expected
+    assert float(made.longer.numpy()) == pytest.approx(expected)
+    assert len(seen) <= 3 * calibrate.LONGER_PIECES
+    assert min(seen) >= 0.5 * RATE
+    made.longer.assign(1.0)
 
 
 def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) -> None:
