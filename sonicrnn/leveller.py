@@ -39,10 +39,13 @@ def followed(powers: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
 
 
 def usual_level(samples: npt.NDArray[np.float32], rate: int) -> float:
-    """The level that is followed in a song, dB re full scale: its median. `samples` are [n], of at least a second."""
+    """The level that is followed in a song, dB re full scale: its median. `samples` are [n], of at least a second.
+
+    Each hop is measured about its mean: an offset that wanders is not heard, and pieces do not have it.
+    """
     hop = round(HOP_SECONDS * rate)
     count = len(samples) // hop
-    powers = np.square(samples[: count * hop].astype(np.float64)).reshape(count, hop).mean(1)
+    powers = samples[: count * hop].astype(np.float64).reshape(count, hop).var(1)
     course = followed(tf.constant(powers), tf.constant(powers.mean())).numpy()
     return float(10 * np.log10(np.median(course) + _LEAST_POWER))
 

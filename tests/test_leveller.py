@@ -36,6 +36,11 @@ def levelled(samples: Samples, cuts: Sequence[int] = ()) -> Samples:
     return np.concatenate(made, 1)
 
 
+def test_an_offset_that_wanders_is_no_part_of_the_usual_level() -> None:
+    offset = 0.3 * np.sin(2 * np.pi * 0.2 * np.arange(30 * RATE) / RATE).astype(np.float32)
+    assert usual_level(noise(30)[0] + offset, RATE) == pytest.approx(-20, abs=0.5)
+
+
 def test_the_usual_level_of_even_noise_is_its_level() -> None:
     assert usual_level(noise(30)[0], RATE) == pytest.approx(-20, abs=0.3)
 
