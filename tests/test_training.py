@@ -17,6 +17,8 @@ import pytest
 import soundfile
 
 from sonicrnn.files import written_beside
+from sonicrnn.kept_generator import is_kept
+from sonicrnn.run import Run
 from tests.small_runs import TINY
 
 
@@ -64,7 +66,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, shared: Path, song_file: 
     with (first / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (first / "printed.txt").exists():
-            done = run_fit(song_file, first / "runs", "generate.temperature=auto", "generate.takes=2")
+            also = ("generate.temperature=auto", "generate.takes=2", "generate.keep_graphs=true")
+            done = run_fit(song_file, first / "runs", *also)
             assert done.returncode == 0, done.stderr
             (first / "printed.txt").write_text(done.stdout)
     folder = tmp_path_factory.mktemp("copy") / "runs"
@@ -80,6 +83,7 @@ def test_a_finished_run_holds_all_that_the_readme_names(finished: tuple[Path, st
     assert (run / "audio" / "epoch-0001.wav").exists()
     assert soundfile.info(run / "audio" / "epoch-0001.wav").frames == 16_000  # just as long as asked
     assert not (run / "wandb").exists()
+    assert is_kept(Run(run))
 
 
 def test_the_terminal_says_how_it_goes(finished: tuple[Path, str]) -> None:
