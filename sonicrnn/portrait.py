@@ -24,6 +24,7 @@ ORDINARY_SHARE = 0.9  # of other audio of the song, that copies less: a minute o
 MOST = 3.0  # that one figure counts, in units of what it may differ by
 WEIGHS_MOST = 2.0  # as much as two others: a pulsation that is lost, which chance does most easily, and what is copied
 MOST_GAIN_DB = 40.0  # a copy is one at any level
+CUTS = (0.0, 1 / 60, 1 / 30)  # a pulsation that is lost when so much is cut off the end is none to rely on
 LESS_USUAL = 0.5  # of twice or half the usual pulsation where the song has that, too: it passes where no take has that
 _LEAST_FLATNESS = 1e-9
 
@@ -70,7 +71,8 @@ class Portrait:
         if len(samples) >= WINDOW_SECONDS / 2 * rate:
             complaints.append(_beyond(level_trend(samples, rate), max(TREND_DB, self.trend)))
         if self.pulsations:
-            complaints.append(self._off_pulsation(pulsation_rate(samples, rate)))
+            shorter = [samples[: len(samples) - round(share * len(samples))] for share in CUTS]
+            complaints.append(max(self._off_pulsation(pulsation_rate(part, rate)) for part in shorter))
         return sum(complaints)
 
     def _off_pulsation(self, found: float) -> float:

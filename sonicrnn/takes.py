@@ -21,8 +21,11 @@ Unlike = Callable[[Samples], float]
 Rows = npt.NDArray[np.int64]
 
 SECTION_SECONDS = WINDOW_SECONDS
-ROUNDS = 4  # of takes at most: of a song whose pulsation two takes in three lose, sixteen keep it all but surely
+# Of takes at most: of a song whose pulsation two takes in three lose, sixteen keep it all but surely. Where it is lost
+# more often, or kept by copying, as many again are drawn.
+ROUNDS, MOST_ROUNDS = 4, 8
 GOOD = 1.0  # unlike the song by so much a take may be and be the last: no pulsation is lost by that
+BAD = 3.5  # and more only when all rounds are over
 
 
 class Best(NamedTuple):
@@ -70,8 +73,8 @@ def sections(
 
     while True:
         best = best_of_round(np.arange(len(seeds)), 0)
-        for number in range(1, ROUNDS):
-            left = best.pieces[best.unlike > GOOD]
+        for number in range(1, MOST_ROUNDS):
+            left = best.pieces[best.unlike > (GOOD if number < ROUNDS else BAD)]
             if len(left):
                 best = _better(best, best_of_round(left, number))
         state = {**best.state, SEED: seeds}

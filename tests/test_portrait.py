@@ -84,6 +84,16 @@ def test_of_a_pulsation_and_its_half_the_more_usual_one_is_liked_better() -> Non
     assert 0.0 < song.unlike(sound(60, 12.0, seed=3), RATE) < GOOD < song.unlike(sound(60, 17.0, seed=3), RATE)
 
 
+def test_a_pulsation_that_hangs_on_the_last_second_is_none_to_rely_on(
+    song: Portrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = 60 * RATE
+    monkeypatch.setattr("sonicrnn.portrait.pulsation_rate", lambda part, rate: 20.0 if len(part) == whole else 3.0)
+    assert song.unlike(sound(60), RATE) > GOOD
+    monkeypatch.setattr("sonicrnn.portrait.pulsation_rate", lambda part, rate: 20.0)
+    assert song.unlike(sound(60), RATE) == 0.0
+
+
 def test_silence_has_a_portrait() -> None:
     silent = portrait(np.zeros(10 * RATE, np.float32), np.zeros(RATE, np.float32), RATE)
     assert (silent.pulsations, silent.onsets) == ([], 0.0)

@@ -20,7 +20,7 @@ from sonicrnn.generator import Generator
 from sonicrnn.models import SongModel
 from sonicrnn.portrait import Portrait
 from sonicrnn.song import Normaliser
-from sonicrnn.takes import ROUNDS
+from sonicrnn.takes import MOST_ROUNDS, ROUNDS
 
 RATE = 16_000
 Samples = npt.NDArray[np.float32]
@@ -41,12 +41,14 @@ class Wanted(Portrait):
 class Patient(Wanted):
     """A song that finds fault with every take but those that it is told to like, by their number."""
 
-    def __init__(self, likes: Sequence[int] = ()) -> None:
+    def __init__(self, likes: Sequence[int] = (), fault: float = 10.0) -> None:
         super().__init__()
         object.__setattr__(self, "likes", likes)
+        object.__setattr__(self, "fault", fault)
 
     def unlike(self, samples: Samples, rate: int, copied: float = 0.0) -> float:
-        return 10.0 + super().unlike(samples, rate) - 10.0 * (len(self.asked) in self.likes)  # type: ignore[attr-defined]
+        off = super().unlike(samples, rate)
+        return off + self.fault * (len(self.asked) not in self.likes)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +133,15 @@ def test_takes_are_drawn_until_one_is_good(generator: Generator, primes: Samples
     assert len({one.tobytes() for one in asked(choosing)}) == 6
 
 
+@pytest.mark.parametrize(("fault", "rounds_drawn"), [(3.0, ROUNDS), (10.0, MOST_ROUNDS)])
 def test_where_no_take_is_good_the_best_of_all_rounds_goes_on(
-    generator: Generator, primes: Samples, monkeypatch: Any
+    fault: float, rounds_drawn: int, generator: Generator, primes: Samples, monkeypatch: Any
 ) -> None:
+    """And where all are bad, there are more rounds."""
     monkeypatch.setattr("sonicrnn.pieces.SECTION_SECONDS", 0.5)
-    choosing = judged_by(Patient(), generator)
+    choosing = judged_by(Patient(fault=fault), generator)
     made = np.concatenate(list(choosing.stream(primes[:1], 3.0, 1.0, [7], takes=2, block_seconds=0.5)), 1)[0]
-    of_a_section, section = ROUNDS * 2, RATE // 2
+    of_a_section, section = rounds_drawn * 2, RATE // 2
     assert len(asked(choosing)) == 6 * of_a_section
     rounds = set()
     for index in range(6):
