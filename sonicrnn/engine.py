@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -90,6 +91,11 @@ class Recording(Protocol):
 
         `factors`, [samples], are what they are multiplied by, and say how many there are to be.
         """
+
+
+def steps(seconds: float, sample_rate: int, step: int) -> int:
+    """The fewest steps of `step` samples that last so long."""
+    return max(1, math.ceil(seconds * sample_rate / step))
 
 
 def joined(blocks: Sequence[Made], axis: int) -> Made:

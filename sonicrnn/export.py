@@ -6,8 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sonicrnn import __version__
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.files import write_json
+from sonicrnn.folders import made_beside
 from sonicrnn.options import out_of_range, refuse
 from sonicrnn.remote import local_folder
 from sonicrnn.run import Run
@@ -83,10 +82,8 @@ def next_version(base: Path) -> Iterator[Path]:
     Servers look at folders with numbers for names alone: they see the version when it is whole.
     """
     base.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=base, prefix=".export-"))
-    try:
+    with made_beside(base / "export") as beside:
         yield beside
-        beside.chmod(0o755)
         while True:
             try:
                 beside.rename(base / str(_newest_number(base) + 1))
@@ -94,8 +91,6 @@ def next_version(base: Path) -> Iterator[Path]:
             except OSError:  # another export was faster: a folder is not renamed onto one that has files
                 if not beside.exists() or not (base / str(_newest_number(base))).exists():
                     raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _newest_number(base: Path) -> int:

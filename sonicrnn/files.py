@@ -6,9 +6,12 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from sonicrnn.errors import UserError
 
 
 @contextlib.contextmanager
@@ -43,6 +46,21 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all. Raises ValueError for NaN or infinity."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def stored_arrays(file: Path, mend: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the arrays of a `.npz` by name.
+
+    Raises UserError, which says how to `mend` it, for a file that is missing or spoiled, or lacks what the block takes.
+    """
+    import numpy as np
+
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            yield stored
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} cannot be read ({error}): {mend}") from None
 
 
 def _umask() -> int:

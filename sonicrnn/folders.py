@@ -41,13 +41,20 @@ def set_aside(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def folder_beside(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target`, which takes its place when the block ends well, and is gone otherwise."""
+def made_beside(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, where the block may move it from; it is gone when it was not moved."""
     beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    beside.chmod(0o755)  # mkdtemp makes private folders
     try:
         yield beside
-        beside.chmod(0o755)
-        shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, which takes its place when the block ends well, and is gone otherwise."""
+    with made_beside(target) as beside:
+        yield beside
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ import numpy as np
 from sonicrnn.cuts import cuts
 from sonicrnn.engine import Made, Recording, Samples, State, Units
 from sonicrnn.errors import UserError
+from sonicrnn.files import stored_arrays
 from sonicrnn.native import Array, NotNative, Session
 from sonicrnn.pieces import RunPieces, calibration_of
-from sonicrnn.run import Run
+from sonicrnn.run import TRAIN_AGAIN, Run
 
 ABOUT = "about.json"
 FACTS = ("sample_rate", "step", "span", "draws")
@@ -58,8 +58,9 @@ class KeptGenerator(RunPieces):
         graphs = Graphs(Session(run.graphs), about["signatures"])
         self._engine = KeptEngine(graphs, **about["stream"])
         self.master: Recording | None = None
-        if about["master"]:
-            self.master = KeptMaster(graphs, run.master, **about["master"])
+        if about["master"] and run.master.is_file():
+            with stored_arrays(run.master, TRAIN_AGAIN) as stored:
+                self.master = KeptMaster(graphs, stored["rows"], **about["master"])
 
     @property
     def engine(self) -> KeptEngine:
@@ -69,8 +70,8 @@ class KeptGenerator(RunPieces):
     def cuts(self) -> Sequence[Samples]:
         if not self.run.recall.is_file():
             return ()
-        with np.load(self.run.recall, allow_pickle=False) as kept:
-            return cuts(kept["rows"], kept["first"], kept["scale"].item())
+        with stored_arrays(self.run.recall, TRAIN_AGAIN) as stored:
+            return cuts(stored["rows"], stored["first"], stored["scale"].item())
 
     def reviser(self) -> Callable[[Samples, int, int], Samples]:
         raise UserError("a reviser is no part of the graphs that were kept")
@@ -115,23 +116,22 @@ class KeptEngine:
         return Made(*(after.pop(name) for name in Made._fields)), after
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KeptMaster:
-    """See `engine.Recording`. The samples are those of the run's master."""
+    """See `engine.Recording`.
+
+    Args:
+        rows: [channel, row, hop] int16, the samples of the run's master.
+    """
 
     graphs: Graphs
-    file: Path
+    rows: Array
     channels: int
     sample_rate: int
     plays: int
     frame_length: int
     hop: int
     context: int
-
-    @cached_property
-    def rows(self) -> Array:
-        with np.load(self.file, allow_pickle=False) as kept:
-            return np.asarray(kept["rows"])
 
     def play(self, units: Units, begin: int, factors: Samples) -> Samples:
         given = {"rows": self.rows, "units": units, "begin": np.array(begin, np.int32), "factors": factors}

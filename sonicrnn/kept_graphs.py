@@ -87,12 +87,11 @@ def _spec(shape: list[int | None], name: str, kind: tf.DType = tf.float32) -> tf
 
 def _specs(like: State) -> dict[str, tf.TensorSpec]:
     """Of a state of any number of pieces, which remember the more of their sound the longer their primes were."""
-    of_any = {name: _spec([None, *value.shape[1:]], name, value.dtype) for name, value in named(like).items()}
     long = {id(like.sounded.frames), id(like.sounded.known)}
-    for name, value in named(like).items():
-        if id(value) in long:
-            of_any[name] = _spec([None, None, *value.shape[2:]], name, value.dtype)
-    return of_any
+    return {
+        name: _spec([None, *([None] if id(value) in long else value.shape[1:2]), *value.shape[2:]], name, value.dtype)
+        for name, value in named(like).items()
+    }
 
 
 def _own(values: Tensors) -> Tensors:

@@ -8,7 +8,6 @@ played once more, as wide and as bright as they were recorded, with the levels f
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ import tensorflow as tf
 
 from sonicrnn.encoding import Encoding
 from sonicrnn.engine import Samples, Units
-from sonicrnn.errors import UserError
-from sonicrnn.files import written_beside
+from sonicrnn.files import stored_arrays, written_beside
 from sonicrnn.graphs import graph
 from sonicrnn.original import own_channels, own_rate, read_original
 from sonicrnn.passages import Passages
 from sonicrnn.recall import kept_frames, make_passages
 from sonicrnn.rendering import at_own_rate
+from sonicrnn.run import TRAIN_AGAIN
 from sonicrnn.song import Song
 from sonicrnn.sounding import limited
 
@@ -95,14 +94,11 @@ class Master:
     @classmethod
     def load(cls, file: Path) -> Master:
         """Raises UserError for a file that is missing or spoiled."""
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                first, length, rate = stored["first"], stored["frame_length"].item(), stored["rate"].item()
-                channels = zip(stored["rows"], stored["scales"], strict=True)
-                passages = [Passages(rows, first, float(scale), length, rate) for rows, scale in channels]
-                return cls(passages, stored["sample_rate"].item())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{file} cannot be read ({error}): train the run again with --fresh") from None
+        with stored_arrays(file, TRAIN_AGAIN) as stored:
+            first, length, rate = stored["first"], stored["frame_length"].item(), stored["rate"].item()
+            channels = zip(stored["rows"], stored["scales"], strict=True)
+            passages = [Passages(rows, first, float(scale), length, rate) for rows, scale in channels]
+            return cls(passages, stored["sample_rate"].item())
 
 
 def make_master(song: Song, encoding: Encoding) -> Master | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from sonicrnn.calibration import Calibration
 from sonicrnn.config import Settings
-from sonicrnn.engine import Engine, Made, Recording, Samples, Units, joined
+from sonicrnn.engine import Engine, Made, Recording, Samples, Units, joined, steps
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
 from sonicrnn.portrait import known
@@ -200,7 +200,7 @@ class Pieces(ABC):
     ) -> tuple[Units, Iterator[Made]]:
         """The units that lead the first samples, [pieces, time], and as many blocks as the seconds need."""
         engine, primes = self.engine, np.asarray(primes, np.float32)
-        count = max(1, math.ceil(block_seconds * engine.sample_rate / engine.step))
+        count = steps(block_seconds, engine.sample_rate, engine.step)
         if primes.shape[1] < engine.span:
             raise UserError(f"the prime is shorter than one frame of {engine.span} samples: take a longer one")
         own = self.temperature if temperature is None else temperature

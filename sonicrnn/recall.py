@@ -21,7 +21,6 @@ What is heard are the samples of those frames (`passages`).
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,11 +30,11 @@ import tensorflow as tf
 
 from sonicrnn import frames
 from sonicrnn.encoding import Encoding
-from sonicrnn.errors import UserError
-from sonicrnn.files import written_beside
+from sonicrnn.files import stored_arrays, written_beside
 from sonicrnn.meter import BEATS, bar_seconds
 from sonicrnn.passages import Passages
 from sonicrnn.places import Places, loneliness, motion
+from sonicrnn.run import TRAIN_AGAIN
 
 LEAST_DISTANCE = 0.3  # of each figure, for the shares of it below: a model may draw the song's very frames
 
@@ -225,13 +224,10 @@ class Recall(tf.Module):
     @classmethod
     def load(cls, file: Path) -> Recall:
         """Raises UserError for a file that is missing or spoiled."""
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                units, motion = (Places(stored[name], stored[f"{name}_lonely"]) for name in PLACES)
-                arrays, numbers = (stored[name] for name in ARRAYS), (stored[name].item() for name in NUMBERS)
-                return cls(units, motion, Passages(*arrays, *numbers), stored["place"], stored["beat"].item())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{file} cannot be read ({error}): train the run again with --fresh") from None
+        with stored_arrays(file, TRAIN_AGAIN) as stored:
+            units, motion = (Places(stored[name], stored[f"{name}_lonely"]) for name in PLACES)
+            arrays, numbers = (stored[name] for name in ARRAYS), (stored[name].item() for name in NUMBERS)
+            return cls(units, motion, Passages(*arrays, *numbers), stored["place"], stored["beat"].item())
 
 
 def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Recall:

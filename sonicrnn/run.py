@@ -14,6 +14,8 @@ from sonicrnn.errors import UserError
 from sonicrnn.files import write_text
 from sonicrnn.folders import contents, held, set_aside
 
+TRAIN_AGAIN = "train the run again with --fresh"  # what mends a spoiled file of a run
+
 # Settings that do not change how the model is trained: a run may go on with other ones.
 FREE_TO_CHANGE = ("generate.", "reviser.", "wandb.", "runs:", "name:", "song.cache:", "train.strategy:")
 

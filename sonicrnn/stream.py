@@ -6,12 +6,11 @@ Python and the export run these same graphs. What a stream has come to is in its
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from sonicrnn.engine import Made
+from sonicrnn.engine import Made, steps
 from sonicrnn.free_run import FreeRun
 from sonicrnn.graphs import graph
 from sonicrnn.leveller import Level, Leveller
@@ -68,7 +67,7 @@ class Stream(tf.Module):
 
     def steps(self, seconds: float) -> int:
         """The fewest steps of the model that last so long."""
-        return max(1, math.ceil(seconds * self.run.encoding.sample_rate / self.run.encoding.step))
+        return steps(seconds, self.run.encoding.sample_rate, self.run.encoding.step)
 
     @property
     def least_prime(self) -> int:

@@ -6,15 +6,13 @@ ten seconds of the song are seldom like the whole of it.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from sonicrnn.errors import UserError
-from sonicrnn.files import written_beside
+from sonicrnn.files import stored_arrays, written_beside
 
 Floats = npt.NDArray[np.float32]
 
@@ -62,11 +60,8 @@ class Usual:
     @classmethod
     def load(cls, file: Path) -> Usual:
         """Raises UserError for a file that is missing or spoiled."""
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                return cls(stored["lengths"], stored["off"], stored["spread"], stored["uneven"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{file} cannot be read ({error}): train the reviser again") from None
+        with stored_arrays(file, "train the reviser again") as stored:
+            return cls(stored["lengths"], stored["off"], stored["spread"], stored["uneven"])
 
 
 def usual_of(rows: Floats) -> Usual:

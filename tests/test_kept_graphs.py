@@ -18,6 +18,7 @@ import soundfile
 
 from sonicrnn.calibration import Calibration
 from sonicrnn.config import SongSettings
+from sonicrnn.errors import UserError
 from sonicrnn.folders import folder_beside
 from sonicrnn.generator import RunGenerator, load_generator
 from sonicrnn.kept_generator import ABOUT, KeptGenerator, is_kept, load_kept
@@ -154,6 +155,17 @@ def test_spoiled_graphs_are_left_alone(spoil: str, run: Run, tmp_path: Path) -> 
         file = spoiled.graphs / ("saved_model.pb" if spoil == "graph" else "variables/variables.index")
         file.write_bytes(file.read_bytes()[:100])
     assert load_kept(spoiled) is None
+
+
+def test_a_spoiled_recording_is_told_and_without_one_pieces_are_mono(run: Run, tmp_path: Path) -> None:
+    spoiled = copied(run, tmp_path)
+    spoiled.master.write_bytes(spoiled.master.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"master\.npz cannot be read .*: train the run again"):
+        load_kept(spoiled)
+    spoiled.master.unlink()
+    kept = load_kept(spoiled)
+    assert kept is not None
+    assert kept.plays() is None
 
 
 def test_the_library_says_what_it_refuses(run: Run, tmp_path: Path) -> None:
