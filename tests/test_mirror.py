@@ -195,7 +195,8 @@ def test_a_training_is_killed_on_one_machine_and_ends_on_another(tmp_path: Path,
     bucket = tmp_path / "bucket"
     bucket.mkdir()
     soundfile.write(bucket / "tune.wav", longer_song, 16_000, subtype="PCM_16")
-    settings = [*TINY, "train.epochs=12", "train.checkpoint_seconds=0", "name=far"]
+    budget = ("train.epochs=null", "train.minutes=0.6", "train.epoch_steps=100")  # by the clock: long on any machine
+    settings = [*TINY, *budget, "train.checkpoint_seconds=0", "name=far"]
     settings += [f"song.path=local://{bucket}/tune.wav", f"runs=local://{bucket}/runs"]
     fit = [sys.executable, "-m", "sonicrnn.fit", "configs/gru.yaml", *settings]
     far = bucket / "runs" / "far"
