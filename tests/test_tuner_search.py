@@ -233,7 +233,7 @@ def wait_for(happened: Callable[[], object], seconds: float = 240) -> None:
     last = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < last, "it did not happen"
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def working_on(folder: Path, worker: str) -> tuple[int, str] | None:
@@ -276,7 +276,7 @@ def completed(folder: Path, count: int) -> list[Result]:
 @pytest.mark.timeout(900)
 def test_a_worker_and_the_chief_are_killed_and_no_trial_is_lost(tmp_path: Path, song_file: Path) -> None:
     folder, log = tmp_path / "killed", tmp_path / "log.txt"
-    options = command(song_file, folder, "tuner.trials=4", "tuner.workers=2", "tuner.epochs=3")
+    options = command(song_file, folder, "tuner.trials=4", "tuner.workers=2", "tuner.epochs=6")
     with running(options, log) as process:
         wait_for(lambda: working_on(folder, "worker-1"))
         victim, trial = working_on(folder, "worker-1") or (0, "")
