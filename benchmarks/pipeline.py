@@ -7,9 +7,10 @@ Delivered: frames a second that the tf.data pipeline hands out when nobody works
 the training step takes when its batch is already there. Both are medians of blocks of steps, taken in turn. Beside
 them, also in turn, stand those who have the whole song as an array of normalised frames in memory and cut the same
 windows from it in random order: Keras' `timeseries_dataset_from_array` and PyTorch's `DataLoader`, the latter with no
-process of its own or with one a core, whichever is faster. PyTorch is the extra `bench`. Memory is what the process
-holds of its own (RssAnon) beside the song, which is mapped from the disk: the highest of two stretches of batches, one
-after the other. It moves up and down with the batches that happen to be under way.
+process of its own or with one a core, whichever is faster. PyTorch is the extra `bench`. The last column is the memory:
+as many bytes, written by all cores from what their caches hold, with no song to read. Memory in the last table is what
+the process holds of its own (RssAnon) beside the song, which is mapped from the disk: the highest of two stretches of
+batches, one after the other. It moves up and down with the batches that happen to be under way.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ from benchmarks.prepared import prepared
 
 ROUNDS = 5
 RATE = 16_000
+WRITING, UNDER_WAY = "writing alone", 4  # batches that are in memory at once
 MEMORY_MINUTES = (10, 60)  # and the longest song
 MEMORY_STEPS = 400  # of each stretch
 MODELS = {
@@ -66,8 +69,8 @@ def main() -> None:
     torch = importlib.util.find_spec("torch") is not None
     if not torch:
         print("\nPyTorch is missing, so its column is empty: `pip install '.[bench]'` adds it.")
-    print("\n| the same windows | ours, frames/s | Keras | PyTorch | ours ÷ Keras | ours ÷ PyTorch |")
-    print("| ---" + " | ---:" * 5 + " |")
+    print("\n| the same windows | ours, frames/s | Keras | PyTorch | ours ÷ Keras | ours ÷ PyTorch | writing alone |")
+    print("| ---" + " | ---:" * 6 + " |")
     for name, arguments in MODELS.items():
         if "waveform" in name:
             print(_peers_line(name, _peers(arguments, torch)), flush=True)
@@ -113,7 +116,7 @@ def _peers(arguments: list[str], torch: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         made = prepared(settings, Path(folder))
         table = made.training
-        frames = table.encoding.encode(table.rows[None])[0].numpy()
+        frames = np.array(table.rows[: len(table.rows) // size * size]).reshape(-1, size)
         stride = table.shift_rows // size
         peers = {"ours": iter(training_data(table, settings.seed))}
         peers["Keras"] = iter(keras_windows(frames, data.sequence_length, stride, data.batch_size))
@@ -121,6 +124,7 @@ def _peers(arguments: list[str], torch: bool) -> dict[str, float]:
             for processes in (0, cores()):
                 loader = torch_windows(frames, data.sequence_length, stride, data.batch_size, processes)
                 peers[f"PyTorch {processes}"] = iter(loader)
+        peers[WRITING] = written(data.batch_size, data.sequence_length * size, cores())
         speeds: dict[str, list[float]] = {peer: [] for peer in peers}
         for batches in peers.values():
             next(batches)
@@ -130,7 +134,7 @@ def _peers(arguments: list[str], torch: bool) -> dict[str, float]:
                 speeds[peer].append(heard * _steps_a_second(lambda batches=batches: next(batches), 40))
     found = {peer: float(np.median(some)) for peer, some in speeds.items()}
     of_torch = [speed for peer, speed in found.items() if peer.startswith("PyTorch")]
-    return {peer: found[peer] for peer in ("ours", "Keras")} | ({"PyTorch": max(of_torch)} if of_torch else {})
+    return {peer: found[peer] for peer in ("ours", "Keras", WRITING)} | ({"PyTorch": max(of_torch)} if of_torch else {})
 
 
 def keras_windows(frames: np.ndarray, length: int, stride: int, batch: int) -> Iterable[object]:
@@ -163,10 +167,25 @@ def torch_windows(frames: np.ndarray, length: int, stride: int, batch: int, proc
     return itertools.chain.from_iterable(itertools.repeat(loader))
 
 
+def written(batch: int, samples: int, threads: int) -> Iterator[object]:
+    """Endless pairs of arrays [batch, samples], written by so many threads from one window that stays in the cache."""
+    window = np.ones(samples, np.float32)
+    pairs = [np.ones((2 * batch, samples), np.float32) for _ in range(UNDER_WAY)]
+
+    def write(rows: np.ndarray) -> None:
+        for row in rows:
+            row[:] = window
+
+    with ThreadPoolExecutor(threads) as pool:
+        for pair in itertools.cycle(pairs):
+            yield list(pool.map(write, np.array_split(pair, threads)))
+
+
 def _peers_line(name: str, speeds: dict[str, float]) -> str:
     columns = ("ours", "Keras", "PyTorch")
     cells = [f"{speeds[peer]:,.0f}" if peer in speeds else "–" for peer in columns]
     cells += [f"{speeds['ours'] / speeds[peer]:.1f} ×" if peer in speeds else "–" for peer in columns[1:]]
+    cells.append(f"{speeds[WRITING]:,.0f}")
     return f"| {name} | {' | '.join(cells)} |"
 
 

@@ -1,7 +1,7 @@
 """The song as tf.data: overlapping sequences in seeded order, or contiguous streams.
 
-A part of the song is a row table: the samples themselves for waveform frames, the encoded frames for the others (one
-row a frame, made once and kept in the cache). An example is `sequence_length + 1` frames; the input is all but the
+A part of the song is a row table, made once and kept in the cache: the normalised samples for waveform frames, the
+encoded frames for the others (one row a frame). An example is `sequence_length + 1` frames; the input is all but the
 last, the target all but the first. Example `i` starts at sample `i * shift`; there are `example_count` of them, and no
 example crosses the border of a part.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,11 @@ import tensorflow as tf
 
 from sonicrnn import frames
 from sonicrnn.config import DataSettings
-from sonicrnn.encoding import Encoding, encoded_blocks
+from sonicrnn.encoding import BLOCK_SECONDS, Encoding, encoded_blocks
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
 from sonicrnn.graphs import graph
+from sonicrnn.rooms import Rooms
 
 # Examples of the validation part that one look at it takes; spread evenly, always the same ones.
 MOST_VALIDATION_EXAMPLES = 512
@@ -36,7 +37,7 @@ class Table:
     """One part of the song, ready to be cut into examples.
 
     Attributes:
-        rows: [samples] float32 of the song for waveform frames, else [frames, dimension].
+        rows: [samples] float32, normalised, for waveform frames, else [frames, dimension].
         encoding: what the rows are made with.
         data: sequence length, shift, batch size, order.
     """
@@ -128,10 +129,8 @@ def fitting(settings: DataSettings, encoding: Encoding, samples: int) -> DataSet
 def make_table(part: np.ndarray, encoding: Encoding, data: DataSettings, cache: Path, content: str) -> Table:
     """The table of one part; `content` names the part's samples (hash of the song and the part's borders).
 
-    Encoded frames are written to the cache once and mapped into memory, so that a song of any length costs none.
+    Rows are written to the cache once and mapped into memory, so that a song of any length costs none.
     """
-    if encoding.settings.kind == "waveform":
-        return Table(part, encoding, data)
     file = cache / "frames" / f"{_key(encoding, content)}.npy"
     if not file.exists():
         _write_rows(file, part, encoding)
@@ -152,9 +151,8 @@ def training_data(
         .map(starts)  # first rows: cheap, and the last place where order is decided
         .map(_parts(replicas, mine))  # still cheap: a process reads no rows but its own
         .unbatch()
-        .map(_cut(table), num_parallel_calls=2, deterministic=True)  # copies rows out of the mapped file
-        .map(_frames(table), num_parallel_calls=2, deterministic=True)  # reshapes, in the graph
-        .prefetch(4)  # the step never waits for the disk
+        .map(_cut(table))  # copies rows out of the mapped file; one core writes as fast as the memory takes them
+        .prefetch(2)  # the step never waits for the disk
     )
 
 
@@ -166,8 +164,7 @@ def validation_data(table: Table) -> tf.data.Dataset:
         tf.data.Dataset.from_tensor_slices(chosen * table.shift_rows)
         .batch(min(table.data.batch_size, len(chosen)))
         .map(lambda starts: (starts, tf.ones_like(starts, tf.float32)))
-        .map(_cut(table), num_parallel_calls=2, deterministic=True)
-        .map(_frames(table, with_carry=False), num_parallel_calls=2, deterministic=True)
+        .map(_cut(table, with_carry=False))
         .prefetch(2)
     )
 
@@ -221,47 +218,60 @@ def _parts(replicas: int, mine: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor
     return parts
 
 
-def _cut(table: Table) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """First rows [batch] -> rows [batch, example_rows(, dimension)]."""
-    rows, length = table.rows, table.example_rows
+def _cut(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]:
+    """First rows [batch] -> inputs and the targets one frame later, [batch, time, dimension] each.
 
-    def copy(starts: np.ndarray) -> np.ndarray:
-        return np.stack([rows[start : start + length] for start in starts])
+    Written once, from the mapped file to where TensorFlow reads them.
+    """
+    time, size, step = table.data.sequence_length, table.encoding.dimension, 1
+    rows = np.asarray(table.rows)
+    if table.is_waveform:  # a view, in which each sample begins a frame
+        rows, step = np.lib.stride_tricks.sliding_window_view(rows, size), table.encoding.step
+    rooms = Rooms((time, size))
 
-    def cut(starts: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        block = tf.numpy_function(copy, [starts], tf.float32, stateful=False)
-        block.set_shape([starts.shape[0], length, *rows.shape[1:]])
-        return block, carry
+    def copy(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        inputs, targets = rooms.take(len(starts)), rooms.take(len(starts))
+        for index, start in enumerate(starts):
+            sequence = rows[start : start + time * step + 1 : step]
+            inputs[index], targets[index] = sequence[:-1], sequence[1:]
+        return inputs, targets
+
+    def cut(starts: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        pair = tf.numpy_function(copy, [starts], [tf.float32, tf.float32], stateful=False)
+        for one in pair:
+            one.set_shape([starts.shape[0], time, size])
+        return (*pair, carry) if with_carry and table.data.order == "streams" else tuple(pair)
 
     return cut
 
 
-def _frames(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]:
-    """Rows -> inputs and the targets one frame later; waveform rows are normalised and framed here."""
-
-    def make(block: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        sequence = table.encoding.encode(block) if table.is_waveform else block
-        pair = (sequence[:, :-1], sequence[:, 1:])
-        return (*pair, carry) if with_carry and table.data.order == "streams" else pair
-
-    return make
-
-
 def _write_rows(file: Path, part: np.ndarray, encoding: Encoding) -> None:
-    total = encoding.frame_count(len(part))
-    encode = graph(encoding.encode)
+    if encoding.settings.kind == "waveform":
+        shape: tuple[int, ...] = (len(part),)
+        blocks = _normalised_blocks(part, encoding)
+    else:
+        shape = (encoding.frame_count(len(part)), encoding.dimension)
+        blocks = encoded_blocks(graph(encoding.encode), encoding, part)
     with written_beside(file) as beside:
-        rows = np.lib.format.open_memmap(beside, "w+", np.float32, (total, encoding.dimension))
+        rows = np.lib.format.open_memmap(beside, "w+", np.float32, shape)
         first = 0
-        for block in encoded_blocks(encode, encoding, part):
+        for block in blocks:
             rows[first : first + len(block)] = block
             first += len(block)
         rows.flush()
 
 
+def _normalised_blocks(part: np.ndarray, encoding: Encoding) -> Iterator[np.ndarray]:
+    size = BLOCK_SECONDS * encoding.sample_rate
+    for start in range(0, len(part), size):
+        yield encoding.normalise(tf.constant(part[start : start + size])).numpy()
+
+
 def _key(encoding: Encoding, content: str) -> str:
-    """A name for the encoded frames of one part: equal where the samples and every figure of the encoding are."""
-    facts = [content, encoding.settings.model_dump(mode="json"), encoding.normaliser.offset, encoding.normaliser.scale]
+    """A name for the rows of one part: equal where the samples and every figure that makes the rows are."""
+    waveform = encoding.settings.kind == "waveform"  # whose rows are the same for frames of any length
+    made = "waveform" if waveform else encoding.settings.model_dump(mode="json")
+    facts = [content, made, encoding.normaliser.offset, encoding.normaliser.scale]
     key = hashlib.sha256(json.dumps(facts).encode())
     for array in (encoding.mean, encoding.analysis):
         if array is not None:

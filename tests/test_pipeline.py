@@ -195,12 +195,18 @@ def test_steps_far_into_a_training_cost_and_work_like_the_first() -> None:
     assert np.all((made.numpy() >= 0) & (made.numpy() <= 1200 - 64))
 
 
-def test_samples_are_normalised() -> None:
+def test_samples_are_normalised_once_whatever_the_frames(tmp_path: Path) -> None:
     table = counting_table(1200, data_settings(3, shift=30))
-    encoding = Encoding(table.encoding.settings, RATE, Normaliser(100.0, 50.0))
-    (plain,), (scaled,) = batches(table, 1), batches(Table(table.rows, encoding, table.data), 1)
-    np.testing.assert_allclose(scaled[0], (plain[0] - 100) / 50, rtol=1e-6)
-    np.testing.assert_allclose(scaled[1], (plain[1] - 100) / 50, rtol=1e-6)
+    by, (plain,) = Normaliser(100.0, 50.0), batches(table, 1)
+    for length, hop in ((16, None), (32, None), (16, 8)):
+        made = FrameSettings(kind="waveform", frame_length=length, hop=hop)
+        scaled = make_table(table.rows, Encoding(made, RATE, by), table.data, tmp_path, "song a")
+        assert isinstance(scaled.rows, np.memmap)
+        np.testing.assert_allclose(scaled.rows, (table.rows - 100) / 50, rtol=1e-6)
+        if (length, hop) == (16, None):
+            for one, other in zip(batches(scaled, 1)[0], plain, strict=True):
+                np.testing.assert_allclose(one, (other - 100) / 50, rtol=1e-6)
+    assert len(list(tmp_path.rglob("*.npy"))) == 1
 
 
 def test_a_single_example_is_seen_in_every_place_of_every_batch() -> None:
