@@ -1,7 +1,7 @@
 """Does the pipeline keep ahead of the training step, and does its memory stay flat however long the song is?
 
     python -m benchmarks.pipeline            all tables, about four minutes on two cores
-    python -m benchmarks.pipeline --hours 1  a shorter longest song (ten hours need 2.3 GB on the disk for a while)
+    python -m benchmarks.pipeline --hours 1  a shorter longest song (ten hours need 4.6 GB on the disk for a while)
 
 Delivered: frames a second that the tf.data pipeline hands out when nobody works on them. Consumed: frames a second that
 the training step takes when its batch is already there. Both are medians of blocks of steps, taken in turn. Beside
