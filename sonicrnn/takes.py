@@ -25,7 +25,7 @@ SECTION_SECONDS = WINDOW_SECONDS
 # more often, or kept by copying, as many again are drawn.
 ROUNDS, MOST_ROUNDS = 4, 8
 GOOD = 1.0  # unlike the song by so much a take may be and be the last: no pulsation is lost by that
-BAD = 3.5  # and more only when all rounds are over
+BAD = 2.0  # and more, as where a tenth is copied, only when all rounds are over
 
 
 class Best(NamedTuple):
