@@ -252,13 +252,12 @@ def _write_rows(file: Path, part: np.ndarray, encoding: Encoding) -> None:
     else:
         shape = (encoding.frame_count(len(part)), encoding.dimension)
         blocks = encoded_blocks(graph(encoding.encode), encoding, part)
-    with written_beside(file) as beside:
-        rows = np.lib.format.open_memmap(beside, "w+", np.float32, shape)
-        first = 0
+    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
+    # Not mapped into memory: a full disk would end the process instead of a write.
+    with written_beside(file) as beside, beside.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, head)
         for block in blocks:
-            rows[first : first + len(block)] = block
-            first += len(block)
-        rows.flush()
+            stream.write(np.ascontiguousarray(block, np.float32).data)
 
 
 def _normalised_blocks(part: np.ndarray, encoding: Encoding) -> Iterator[np.ndarray]:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -322,6 +325,36 @@ def test_encoded_frames_are_made_once_and_mapped(
     with pytest.raises(AssertionError, match="second time"):
         make_table(song_part, stft, data, tmp_path, "song b, training")
     assert list(tmp_path.rglob("*.npy")) == [file]  # and nothing half-made stays behind
+
+
+SMALL_DISK = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+ROWS_OF_NOISE = """
+import sys
+from pathlib import Path
+import numpy as np
+from sonicrnn.config import DataSettings, FrameSettings
+from sonicrnn.encoding import Encoding
+from sonicrnn.errors import run_command
+from sonicrnn.pipeline import make_table
+from sonicrnn.song import Normaliser
+
+part = np.random.default_rng(1).standard_normal(1_000_000).astype(np.float32)
+encoding = Encoding(FrameSettings(kind="waveform", frame_length=40), 16_000, Normaliser(0.0, 1.0))
+run_command(lambda _: make_table(part, encoding, DataSettings(), Path(sys.argv[1]), "noise"))
+"""
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    """A real one, of 2 MB: what is mapped into memory would end the process by a signal."""
+    if shutil.which("unshare") is None or subprocess.run([*SMALL_DISK, "true"], capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    mounted = f"mount -t tmpfs -o size=2m tmpfs {tmp_path} && {sys.executable} -c '{ROWS_OF_NOISE}' {tmp_path}"
+    whole = f"{mounted}; code=$?; find {tmp_path} -type f; exit $code"
+    done = subprocess.run([*SMALL_DISK, whole], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("sonicrnn: the disk is full")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""  # nothing half-written stays
 
 
 def test_another_encoding_is_another_table(song_part: npt.NDArray[np.float32], stft: Encoding, tmp_path: Path) -> None:
