@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sonicrnn.errors import UserError
-from sonicrnn.files import written_beside
+from sonicrnn.files import write_arrays
 from sonicrnn.gan import DenoisingGan
 from sonicrnn.models import SongModel
 
@@ -57,8 +57,7 @@ class Progress:
 def save_checkpoint(file: Path, model: SongModel, progress: Progress) -> None:
     """Write every variable (weights, optimizer, averages, random seeds, metrics, carried state) and the progress."""
     arrays = {f"{index:04d}": np.asarray(variable) for index, variable in enumerate(every_variable(model))}
-    with written_beside(file) as beside, beside.open("wb") as stream:
-        np.savez(stream, progress=np.array(json.dumps(asdict(progress))), **arrays)
+    write_arrays(file, {"progress": json.dumps(asdict(progress)), **arrays})
 
 
 def load_checkpoint(file: Path, model: SongModel) -> Progress:
@@ -87,8 +86,7 @@ def load_checkpoint(file: Path, model: SongModel) -> Progress:
 
 def save_weights(file: Path, weights: list[np.ndarray]) -> None:
     """Write a model's weights, in its own order."""
-    with written_beside(file) as beside, beside.open("wb") as stream:
-        np.savez(stream, **{f"{index:04d}": value for index, value in enumerate(weights)})
+    write_arrays(file, {f"{index:04d}": value for index, value in enumerate(weights)})
 
 
 def load_weights(file: Path) -> list[np.ndarray]:

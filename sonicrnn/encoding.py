@@ -21,7 +21,7 @@ from sonicrnn import frames
 from sonicrnn.config import FrameSettings
 from sonicrnn.devices import cores
 from sonicrnn.errors import UserError
-from sonicrnn.files import write_json, written_beside
+from sonicrnn.files import write_arrays, write_json
 from sonicrnn.parts import activations
 from sonicrnn.song import Normaliser
 
@@ -191,8 +191,7 @@ class Encoding:
         """Write `statistics.json` and, for frames with arrays, `projection.npz`."""
         arrays = {name: getattr(self, name) for name in ARRAYS if getattr(self, name) is not None}
         if self.mean is not None:
-            with written_beside(folder / FILES[1]) as beside, beside.open("wb") as file:
-                np.savez(file, **arrays)
+            write_arrays(folder / FILES[1], arrays)
         facts = {
             "sample_rate": self.sample_rate,
             "frames": self.settings.model_dump(mode="json"),

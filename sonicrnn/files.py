@@ -48,6 +48,19 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+    """Write a `.npz` of arrays, or of what NumPy makes arrays of, by name.
+
+    `numpy.savez` leaves its archive open where the disk is full, and that ends in a traceback of its own.
+    """
+    import numpy as np
+
+    with written_beside(path) as beside, zipfile.ZipFile(beside, "w") as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.save(stream, values, allow_pickle=False)
+
+
 @contextlib.contextmanager
 def stored_arrays(file: Path, mend: str) -> Iterator[Mapping[str, Any]]:
     """Yield the arrays of a `.npz` by name.

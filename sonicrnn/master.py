@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from sonicrnn.encoding import Encoding
 from sonicrnn.engine import Samples, Units
-from sonicrnn.files import stored_arrays, written_beside
+from sonicrnn.files import stored_arrays, write_arrays
 from sonicrnn.graphs import graph
 from sonicrnn.original import own_channels, own_rate, read_original
 from sonicrnn.passages import Passages
@@ -88,8 +88,7 @@ class Master:
         numbers = {"frame_length": first.frame_length, "rate": first.sample_rate, "sample_rate": self.sample_rate}
         rows = np.stack([one.rows.numpy() for one in self.passages])
         scales = np.array([one.scale for one in self.passages])
-        with written_beside(file) as beside, beside.open("wb") as stream:
-            np.savez(stream, rows=rows, first=first.first.numpy(), scales=scales, **numbers)
+        write_arrays(file, {"rows": rows, "first": first.first.numpy(), "scales": scales, **numbers})
 
     @classmethod
     def load(cls, file: Path) -> Master:

@@ -26,7 +26,7 @@ from sonicrnn.clock import clock
 from sonicrnn.config import DataSettings, ReviserSettings, Settings
 from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
-from sonicrnn.files import write_json, written_beside
+from sonicrnn.files import write_arrays, write_json
 from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.graphs import graph
 from sonicrnn.pipeline import Table, check_length, fitting, make_table, training_data
@@ -140,10 +140,9 @@ class Learner:
 
     def save(self, file: Path) -> None:
         """Write what `resume` goes on from."""
-        told = np.array(json.dumps({"facts": self.facts, "step": self.step, "seconds": self.seconds}))
+        told = json.dumps({"facts": self.facts, "step": self.step, "seconds": self.seconds})
         arrays = {f"{index:04d}": np.asarray(variable) for index, variable in enumerate(self._variables())}
-        with written_beside(file) as beside, beside.open("wb") as stream:
-            np.savez(stream, told=told, **arrays)
+        write_arrays(file, {"told": told, **arrays})
 
     def resume(self, file: Path) -> bool:
         """Go on from a checkpoint of the same settings; False where there is none that can be read."""

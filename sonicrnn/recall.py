@@ -30,7 +30,7 @@ import tensorflow as tf
 
 from sonicrnn import frames
 from sonicrnn.encoding import Encoding
-from sonicrnn.files import stored_arrays, written_beside
+from sonicrnn.files import stored_arrays, write_arrays
 from sonicrnn.meter import BEATS, bar_seconds
 from sonicrnn.passages import Passages
 from sonicrnn.places import Places, loneliness, motion
@@ -218,8 +218,7 @@ class Recall(tf.Module):
         for name in PLACES:
             places = getattr(self, name)
             kept |= {name: places.points, f"{name}_lonely": places.lonely}
-        with written_beside(file) as beside, beside.open("wb") as stream:
-            np.savez(stream, **kept)
+        write_arrays(file, kept)
 
     @classmethod
     def load(cls, file: Path) -> Recall:

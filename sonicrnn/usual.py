@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sonicrnn.files import stored_arrays, written_beside
+from sonicrnn.files import stored_arrays, write_arrays
 
 Floats = npt.NDArray[np.float32]
 
@@ -54,8 +54,7 @@ class Usual:
 
     def save(self, file: Path) -> None:
         """Write what `load` reads."""
-        with written_beside(file) as beside, beside.open("wb") as stream:
-            np.savez(stream, lengths=self.lengths, off=self.off, spread=self.spread, uneven=self.uneven)
+        write_arrays(file, {name: getattr(self, name) for name in ("lengths", "off", "spread", "uneven")})
 
     @classmethod
     def load(cls, file: Path) -> Usual:

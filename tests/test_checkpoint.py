@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     def full(*arguments: Any, **named: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(np, "save", full)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(file, model, Progress(step=2))
     assert load_checkpoint(file, model).step == 1

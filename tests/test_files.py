@@ -12,9 +12,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sonicrnn.files import write_json, write_text, written_beside
+from sonicrnn.files import stored_arrays, write_arrays, write_json, write_text, written_beside
+from tests.small_disk import run_on_small_disk
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
@@ -112,3 +114,39 @@ def test_json_reads_back_and_refuses_what_json_does_not_have(tmp_path: Path) -> 
         with pytest.raises(ValueError, match="not JSON compliant"):
             write_json(tmp_path / "scores.json", {"level": wrong})
     assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8")) == value
+
+
+@pytest.mark.parametrize("before", [{}, {"old": np.ones(3)}])
+def test_arrays_are_read_as_they_were_written(tmp_path: Path, before: dict[str, np.ndarray]) -> None:
+    target, arrays = tmp_path / "deep" / "arrays.npz", {"0000": np.arange(6.0).reshape(2, 3), "none": np.empty((0, 4))}
+    write_arrays(target, before)
+    write_arrays(target, {**arrays, "number": 7, "text": "Grüße"})
+    with stored_arrays(target, "write it again") as stored:
+        assert set(stored) == {*arrays, "number", "text"}
+        for name, values in arrays.items():
+            np.testing.assert_array_equal(stored[name], values)
+        assert stored["number"].item() == 7
+        assert str(stored["text"]) == "Grüße"
+    assert list(target.parent.iterdir()) == [target]
+
+
+ARRAYS_OF_NOISE = """
+import sys
+from pathlib import Path
+import numpy as np
+from sonicrnn.errors import run_command
+from sonicrnn.files import write_arrays
+
+file, noise = Path(sys.argv[1]) / "arrays.npz", np.random.default_rng(1).standard_normal(100_000)
+write_arrays(file, {"first": noise})
+run_command(lambda _: write_arrays(file, {str(index): noise for index in range(4)}))
+"""
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_the_arrays_that_were_there(tmp_path: Path) -> None:
+    """An archive that is left open would have its say when the process ends."""
+    done, left = run_on_small_disk(tmp_path, 2, ARRAYS_OF_NOISE)
+    assert done.returncode == 2
+    assert done.stderr.startswith("sonicrnn: the disk is full")
+    assert len(done.stderr.splitlines()) == 1
+    assert left == [str(tmp_path / "arrays.npz")]

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +33,7 @@ from sonicrnn.pipeline import (
     validation_data,
 )
 from sonicrnn.song import Normaliser
+from tests.small_disk import run_on_small_disk
 
 RATE = 1000
 PLAIN = Normaliser(0, 1)
@@ -327,7 +325,6 @@ def test_encoded_frames_are_made_once_and_mapped(
     assert list(tmp_path.rglob("*.npy")) == [file]  # and nothing half-made stays behind
 
 
-SMALL_DISK = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 ROWS_OF_NOISE = """
 import sys
 from pathlib import Path
@@ -345,16 +342,12 @@ run_command(lambda _: make_table(part, encoding, DataSettings(), Path(sys.argv[1
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
-    """A real one, of 2 MB: what is mapped into memory would end the process by a signal."""
-    if shutil.which("unshare") is None or subprocess.run([*SMALL_DISK, "true"], capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
-    mounted = f"mount -t tmpfs -o size=2m tmpfs {tmp_path} && {sys.executable} -c '{ROWS_OF_NOISE}' {tmp_path}"
-    whole = f"{mounted}; code=$?; find {tmp_path} -type f; exit $code"
-    done = subprocess.run([*SMALL_DISK, whole], capture_output=True, text=True)
+    """What is mapped into memory would end the process by a signal."""
+    done, left = run_on_small_disk(tmp_path, 2, ROWS_OF_NOISE)
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("sonicrnn: the disk is full")
     assert "Traceback" not in done.stderr
-    assert done.stdout == ""  # nothing half-written stays
+    assert left == []
 
 
 def test_another_encoding_is_another_table(song_part: npt.NDArray[np.float32], stft: Encoding, tmp_path: Path) -> None:
