@@ -58,8 +58,9 @@ def _export(options: argparse.Namespace, run: Run) -> None:
 def export_run(run: Run, base: Path, limits: Limits) -> Path:
     """Write `base/N/`, N being the next free version, whole or not at all.
 
-    Raises UserError for a run that cannot be exported.
+    Raises UserError for a run that cannot be exported, OSError for a full disk.
     """
+    from sonicrnn.disk import full_disk_told
     from sonicrnn.exported import Exported
     from sonicrnn.generator import load_generator
 
@@ -67,7 +68,7 @@ def export_run(run: Run, base: Path, limits: Limits) -> Path:
     content = run.content_hash()
     primes = _primes(generator)
     exported = Exported(generator.graphs, primes, generator.temperature, limits, _tag(content))
-    with next_version(base) as folder:
+    with full_disk_told(), next_version(base) as folder:
         _write_saved_model(exported, generator, folder)
         (folder / EXTRA).mkdir()
         write_json(folder / EXTRA / CARD, _card(run, exported, content))

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from sonicrnn.disk import full_disk_told
 from sonicrnn.engine import SEED
 from sonicrnn.exported import hold_in_variables
 from sonicrnn.files import write_json
@@ -30,7 +31,8 @@ Tensors = Mapping[str, tf.Tensor]
 def keep_graphs(run: Run) -> None:
     """Write a trained run's graphs, whole or not at all.
 
-    Not on a machine with a GPU: graphs that were made beside one ask for it, and the run may be moved elsewhere.
+    Not on a machine with a GPU: graphs that were made beside one ask for it, and the run may be moved elsewhere. Raises
+    OSError for a full disk.
     """
     if tf.config.list_physical_devices("GPU"):
         return
@@ -44,7 +46,7 @@ def keep_graphs(run: Run) -> None:
     }
     if master:
         functions["play"] = _of_master(master)
-    with folder_beside(run.graphs) as folder:
+    with full_disk_told(), folder_beside(run.graphs) as folder:
         _save(functions, folder)
         write_json(folder / ABOUT, about | {"signatures": _signatures(folder)})
 

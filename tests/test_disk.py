@@ -1,0 +1,41 @@
+"""TensorFlow's word for a full disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from sonicrnn.disk import full_disk_told
+from tests.small_disk import run_on_small_disk
+
+SAVED_MODEL = """
+import sys
+from pathlib import Path
+import tensorflow as tf
+from sonicrnn.disk import full_disk_told
+from sonicrnn.errors import run_command
+from sonicrnn.folders import folder_beside
+
+def save(_):
+    module = tf.Module()
+    module.held = tf.Variable(tf.random.normal([1_000_000]))
+    with full_disk_told(), folder_beside(Path(sys.argv[1]) / "graphs") as folder:
+        tf.saved_model.save(module, str(folder))
+
+run_command(save)
+"""
+
+
+def test_a_model_that_finds_no_space_is_told_in_one_line_and_is_gone(tmp_path: Path) -> None:
+    done, left = run_on_small_disk(tmp_path, 2, SAVED_MODEL)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("sonicrnn: the disk is full")
+    assert "Traceback" not in done.stderr
+    assert left == []
+
+
+def test_a_model_that_finds_no_memory_is_another_thing() -> None:
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="allocating"), full_disk_told():
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
