@@ -223,7 +223,8 @@ def _announcement(prepared: Prepared, progress: Progress, pace: Pace) -> str:
 def _best(prepared: Prepared, progress: Progress) -> str:
     if prepared.settings.train.keep == "free_run":
         return f"best free run {progress.best_free_run:.2f} after epoch {progress.best_epoch}"
-    return f"lowest validation loss {progress.best_loss:.3f} after epoch {progress.best_epoch}"
+    found = f"lowest validation loss {progress.best_loss:.3f} after epoch {progress.best_epoch}"
+    return f"{found}, the last weights are kept" if prepared.settings.train.keep == "last" else found
 
 
 def _short_free_run(prepared: Prepared, free_run: FreeRun) -> Callable[[float], np.ndarray]:
