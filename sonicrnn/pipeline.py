@@ -223,10 +223,11 @@ def _cut(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tenso
 
     Written once, from the mapped file to where TensorFlow reads them.
     """
-    time, size, step = table.data.sequence_length, table.encoding.dimension, 1
-    rows = np.asarray(table.rows)
+    time, step, rows = table.data.sequence_length, 1, np.asarray(table.rows)
     if table.is_waveform:  # a view, in which each sample begins a frame
-        rows, step = np.lib.stride_tricks.sliding_window_view(rows, size), table.encoding.step
+        rows = np.lib.stride_tricks.sliding_window_view(rows, table.encoding.dimension)
+        step = table.encoding.step
+    size = rows.shape[1]
     rooms = Rooms((time, size))
 
     def copy(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

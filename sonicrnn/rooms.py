@@ -26,8 +26,11 @@ class Rooms:
     def take(self, examples: int) -> npt.NDArray[np.float32]:
         """[examples, *shape] float32 with anything in it: nobody else's until it, and all views of it, are gone."""
         count = examples * math.prod(self.shape)
-        room = self._free.pop() if self._free else None
-        if room is None or room.nbytes < count * FIGURE_BYTES:
+        try:  # without asking first: several threads take rooms at once
+            room = self._free.pop()
+        except IndexError:
+            room = _made(count)
+        if room.nbytes < count * FIGURE_BYTES:
             room = _made(count)
         # NumPy lets views hold the first array over memory that is not an array's: that one is watched.
         lent = np.frombuffer(room, np.float32, count)

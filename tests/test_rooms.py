@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -77,3 +78,18 @@ def test_a_training_makes_no_more_rooms_than_are_under_way() -> None:
     for _ in tf.data.Dataset.range(500).map(lambda i: tf.numpy_function(filled, [i], tf.float32)).prefetch(2):
         pass
     assert len(seen) <= 12
+
+
+def test_threads_that_take_rooms_at_once_get_one_each() -> None:
+    rooms = Rooms((2,))
+
+    def work(number: int) -> bool:
+        whole = True
+        for _ in range(2000):
+            room = rooms.take(1)
+            room[:] = number
+            whole &= bool(np.all(room == number))
+        return whole
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
