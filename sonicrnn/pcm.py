@@ -41,7 +41,7 @@ def content_hash(paths: Sequence[Path], sample_rate: int | None) -> str:
 
 @dataclass
 class PcmWriter:
-    """Appends mono float32 samples to an open file; knows how many there are and how loud the loudest is."""
+    """Appends float32 samples, or rows of figures, to an open file; knows how many and how loud the loudest is."""
 
     file: BinaryIO
     samples: int = 0
@@ -55,19 +55,19 @@ class PcmWriter:
 
 
 @contextlib.contextmanager
-def pcm_writer(path: Path) -> Iterator[PcmWriter]:
-    """Write a .npy file of samples whose number is known at the end only.
+def pcm_writer(path: Path, dimension: int | None = None) -> Iterator[PcmWriter]:
+    """Write a .npy file of samples, or of rows of `dimension` figures, whose number is known at the end only.
 
     It appears at `path` when the block ends well; otherwise nothing stays. What killed processes left behind in the
     same folder is removed.
     """
     _remove_abandoned(path.parent)
     with written_beside(path) as beside, beside.open("wb") as file:
-        file.write(_npy_header(0))
+        file.write(_npy_header(0, dimension))
         writer = PcmWriter(file)
         yield writer
         file.seek(0)
-        file.write(_npy_header(writer.samples))
+        file.write(_npy_header(writer.samples, dimension))
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
@@ -89,9 +89,10 @@ def _note(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _npy_header(samples: int) -> bytes:
-    """The header of a NumPy file, format 1.0, of `samples` float32 numbers; equally long for any number."""
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({samples},), }}"
+def _npy_header(samples: int, dimension: int | None) -> bytes:
+    """The header of a NumPy file, format 1.0, of `samples` float32 numbers or rows; equally long for any number."""
+    shape = (samples,) if dimension is None else (samples, dimension)
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
     length = _HEADER_BYTES - 10
     return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + text.ljust(length - 1).encode("ascii") + b"\n"
 

@@ -24,8 +24,8 @@ from sonicrnn import frames
 from sonicrnn.config import DataSettings
 from sonicrnn.encoding import BLOCK_SECONDS, Encoding, encoded_blocks
 from sonicrnn.errors import UserError
-from sonicrnn.files import written_beside
 from sonicrnn.graphs import graph
+from sonicrnn.pcm import pcm_writer
 from sonicrnn.rooms import Rooms
 
 # Examples of the validation part that one look at it takes; spread evenly, always the same ones.
@@ -247,18 +247,12 @@ def _cut(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tenso
 
 
 def _write_rows(file: Path, part: np.ndarray, encoding: Encoding) -> None:
-    if encoding.settings.kind == "waveform":
-        shape: tuple[int, ...] = (len(part),)
-        blocks = _normalised_blocks(part, encoding)
-    else:
-        shape = (encoding.frame_count(len(part)), encoding.dimension)
-        blocks = encoded_blocks(graph(encoding.encode), encoding, part)
-    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
-    # Not mapped into memory: a full disk would end the process instead of a write.
-    with written_beside(file) as beside, beside.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, head)
+    """Not through a map: a full disk would end the process instead of a write."""
+    waveform = encoding.settings.kind == "waveform"
+    blocks = _normalised_blocks(part, encoding) if waveform else encoded_blocks(graph(encoding.encode), encoding, part)
+    with pcm_writer(file, None if waveform else encoding.dimension) as writer:
         for block in blocks:
-            stream.write(np.ascontiguousarray(block, np.float32).data)
+            writer.write(block)
 
 
 def _normalised_blocks(part: np.ndarray, encoding: Encoding) -> Iterator[np.ndarray]:

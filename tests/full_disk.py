@@ -12,10 +12,10 @@ import pytest
 OWN_MOUNTS = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 
-def run_on_small_disk(folder: Path, megabytes: int, code: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Run Python code, without a single quote in it, with a small disk in `folder`, which is its only argument.
+def run_on_full_disk(folder: Path, megabytes: int, code: str) -> tuple[str, list[str]]:
+    """Run Python code, without a single quote in it, that fills a small disk in `folder`, its only argument.
 
-    Returns how it ended, and the files that it left there.
+    It has to end in the one message that says so. Returns all that it printed as errors, and the files that it left.
     """
     if shutil.which("unshare") is None or subprocess.run([*OWN_MOUNTS, "true"], capture_output=True).returncode:
         pytest.skip("no disk can be mounted here")
@@ -23,4 +23,7 @@ def run_on_small_disk(folder: Path, megabytes: int, code: str) -> tuple[subproce
     mounted = f"mount -t tmpfs -o size={megabytes}m tmpfs {folder} && {sys.executable} -c '{code}' {folder}"
     whole = f"{mounted}; code=$?; find {folder} -type f > {left}; exit $code"
     done = subprocess.run([*OWN_MOUNTS, whole], capture_output=True, text=True)
-    return done, left.read_text().split()
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("sonicrnn: the disk is full")
+    assert "Traceback" not in done.stderr
+    return done.stderr, left.read_text().split()
