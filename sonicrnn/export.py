@@ -68,7 +68,7 @@ def export_run(run: Run, base: Path, limits: Limits) -> Path:
     content = run.content_hash()
     primes = _primes(generator)
     exported = Exported(generator.graphs, primes, generator.temperature, limits, _tag(content))
-    with full_disk_told(), next_version(base) as folder:
+    with full_disk_told(base), next_version(base) as folder:
         _write_saved_model(exported, generator, folder)
         (folder / EXTRA).mkdir()
         write_json(folder / EXTRA / CARD, _card(run, exported, content))

@@ -32,6 +32,9 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes private files; a finished one is an ordinary one
         os.replace(beside, target)
+    except OSError as error:  # a write does not know of which file it is, and the disk may be another than expected
+        error.filename = error.filename or str(target)
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             beside.unlink()

@@ -46,7 +46,7 @@ def keep_graphs(run: Run) -> None:
     }
     if master:
         functions["play"] = _of_master(master)
-    with full_disk_told(), folder_beside(run.graphs) as folder:
+    with full_disk_told(run.graphs), folder_beside(run.graphs) as folder:
         _save(functions, folder)
         write_json(folder / ABOUT, about | {"signatures": _signatures(folder)})
 

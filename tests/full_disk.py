@@ -25,5 +25,6 @@ def run_on_full_disk(folder: Path, megabytes: int, code: str) -> tuple[str, list
     done = subprocess.run([*OWN_MOUNTS, whole], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("sonicrnn: the disk is full")
+    assert f"at {folder}" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     return done.stderr, left.read_text().split()

@@ -19,9 +19,9 @@ from sonicrnn.errors import run_command
 from sonicrnn.folders import folder_beside
 
 def save(_):
-    module = tf.Module()
+    module, target = tf.Module(), Path(sys.argv[1]) / "graphs"
     module.held = tf.Variable(tf.random.normal([1_000_000]))
-    with full_disk_told(), folder_beside(Path(sys.argv[1]) / "graphs") as folder:
+    with full_disk_told(target), folder_beside(target) as folder:
         tf.saved_model.save(module, str(folder))
 
 run_command(save)
@@ -33,6 +33,6 @@ def test_a_model_that_finds_no_space_is_told_in_one_line_and_is_gone(tmp_path: P
     assert left == []
 
 
-def test_a_model_that_finds_no_memory_is_another_thing() -> None:
-    with pytest.raises(tf.errors.ResourceExhaustedError, match="allocating"), full_disk_told():
+def test_a_model_that_finds_no_memory_is_another_thing(tmp_path: Path) -> None:
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="allocating"), full_disk_told(tmp_path):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
