@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, or of what one may have of it
+
 
 class UserError(Exception):
     """Something a user can mend. The message says what is wrong and how to mend it."""
@@ -39,7 +41,7 @@ def run_command(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
 def disk_message(error: OSError) -> str | None:
     """One sentence for a disk that is full or may not be written; None for any other error."""
     where = f" at {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in FULL:
         return f"the disk is full{where}: free some space and run the same command again; finished files are whole"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"no permission to write{where}: choose another folder or change its permissions"

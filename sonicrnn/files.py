@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sonicrnn.errors import UserError
+from sonicrnn.errors import FULL, UserError
 
 
 @contextlib.contextmanager
@@ -32,8 +32,9 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes private files; a finished one is an ordinary one
         os.replace(beside, target)
-    except OSError as error:  # a write does not know of which file it is, and the disk may be another than expected
-        error.filename = error.filename or str(target)
+    except OSError as error:
+        if error.errno in FULL:  # a write does not know of which file it is, and that may be on any disk
+            error.filename = error.filename or str(target)
         raise
     finally:
         with contextlib.suppress(FileNotFoundError):
