@@ -31,6 +31,7 @@ _IN_GRAPH = {
     *(("MP3", "MPEG_LAYER_III"), ("MPEG", "MPEG_LAYER_III")),
 }
 _FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31, "float32": 1.0}
+_OGG_BEYOND = 0.02  # seconds, a packet, by which the end that an Ogg file tells may lie behind its last sample
 _READERS = 2  # tensorflow-io decodes on one core for each reader
 
 
@@ -97,8 +98,10 @@ def _in_libsndfile(header: Header, skip: int = 0) -> Iterator[Samples]:
                 yield block[max(0, skip - position) :]
             position += len(block)
     # What is missing of an MP3 is found by its size: the length in its header may be a guess.
-    if header.frames and position < header.frames and header.coding != "MPEG_LAYER_III":
-        raise _damaged(header, position)
+    if header.frames and header.coding != "MPEG_LAYER_III":
+        beyond = round(_OGG_BEYOND * header.sample_rate) if header.container == "OGG" else 0
+        if position < header.frames - beyond:
+            raise _damaged(header, position)
 
 
 def _checked_in_graph(header: Header) -> Iterator[Samples]:

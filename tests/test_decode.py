@@ -243,6 +243,34 @@ def test_damage_in_the_middle_is_found(tmp_path: Path, name: str) -> None:
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_an_end_told_a_little_too_late_is_no_damage(tmp_path: Path) -> None:
+    # So long that Opus, which begins 312 samples early, fills its last packet, 960 samples.
+    path = write(tmp_path / "h.opus", "OPUS", music(95_688 / 48_000))
+    whole = decode([path], 48_000, tmp_path / "cache").samples
+    end_later(path, 10)
+    assert soundfile.info(path).frames == whole + 10
+    assert decode([path], 48_000, tmp_path / "cache").samples == whole
+    end_later(path, 48_000)
+    with pytest.raises(UserError, match=r"is unusable, damaged 2\.0 s from its start"):
+        decode([path], 48_000, tmp_path / "cache")
+
+
+def end_later(path: Path, samples: int) -> None:
+    """Let an Ogg file say that it ends so much later: in its last page, whose checksum is made anew (RFC 3533)."""
+    data = bytearray(path.read_bytes())
+    page = data.rfind(b"OggS")
+    position = int.from_bytes(data[page + 6 : page + 14], "little")
+    data[page + 6 : page + 14] = (position + samples).to_bytes(8, "little")
+    data[page + 22 : page + 26] = bytes(4)
+    checksum = 0
+    for byte in data[page:]:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum >> 31 else 0)) & 0xFFFFFFFF
+    data[page + 22 : page + 26] = checksum.to_bytes(4, "little")
+    path.write_bytes(data)
+
+
 # The cache.
 
 
