@@ -4,12 +4,12 @@ The temperature differs from song to song and decides between music and failure:
 too warm and it crumbles into noise. So short free runs are made at several temperatures, and the one whose distribution
 of log-mel frames, patches and movements, and whose spectral flatness, lie nearest to the song's is kept. What its level
 then still lacks is made up for by a gain. The training and the validation part are the measure; the test part is left
-for the evaluation.
+for the evaluation. What a recall asks for besides, `calibrate_recall` finds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,17 +17,18 @@ import scipy.ndimage
 import tensorflow as tf
 
 from sonicrnn import frames
+from sonicrnn.calibrate_recall import calibrate_recall
 from sonicrnn.calibration import Calibration
 from sonicrnn.config import Settings
 from sonicrnn.distances import NAMES, Likeness, Stretch, distances, likeness, log_mel_floor, stretch
-from sonicrnn.encoding import Contrast, Encoding
+from sonicrnn.encoding import Contrast
 from sonicrnn.free_run import FreeRun
-from sonicrnn.graphs import graph
 from sonicrnn.leveller import usual_level
 from sonicrnn.levels import Samples, level
-from sonicrnn.portrait import known, portrait
+from sonicrnn.portrait import portrait
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
+from sonicrnn.trial_runs import audio_of, trial_runs
 
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)
 PIECES = 4  # at each temperature, from different primes
@@ -38,9 +39,6 @@ CONTRAST_RANGE = (0.8, 1.8)
 CONTRAST_SMOOTHING = 9  # bins
 STRENGTHS = (0.0, 0.5, 1.15, 1.3)  # powers of the factor: none, half of it, more
 MOST_FLATNESS = 1.4
-LONGER = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0)  # than usual the song's order may be followed
-MOST_COPIED = 0.1  # of pieces of one take; of several the one that copies least is kept
-LONGER_PIECES, LONGER_SECONDS = 8, 60.0
 
 
 def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
@@ -56,7 +54,7 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     yardstick = _Yardstick(song)
     target = _spectral_moments(free_run, yardstick.windows)
     tried: list[_Trial] = []
-    runs = _frames(free_run, song.part("training"), settings, temperatures)
+    runs = trial_runs(free_run, song.part("training"), settings, temperatures, PIECES, PIECE_SECONDS)
     for temperature, drawn in zip(temperatures, runs, strict=True):
         contrast = find_contrast(free_run.encoding.spectra_of(drawn).numpy(), *target) if target else None
         tried.append(_trial(yardstick, free_run, temperature, drawn, contrast))
@@ -74,36 +72,10 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     rows = [trial.row() for trial in tried]
     usual = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
     looks = portrait(song.part("training"), song.part("validation"), song.sample_rate)
-    longer = 1.0
-    if free_run.recall:
-        copied = known(looks, free_run.recall.passages.cuts(), song.sample_rate)
-        longer = find_longer(free_run, song.part("validation"), settings, best.temperature, copied)
-    centre, factor = arrays.centre.tolist(), arrays.factor.tolist()
-    return Calibration(best.temperature, gain, usual, centre, factor, rows, looks, longer)
-
-
-def find_longer(
-    free_run: FreeRun, part: Samples, settings: Settings, temperature: float, copied: Callable[[Samples], float]
-) -> float:
-    """For how much longer than usual a recall may follow the song's order without copying it, see `Recall.longer`.
-
-    The fewer the places where passages meet, the less a piece is told from the song. The recall follows it for so long
-    from then on.
-
-    Args:
-        part: of the song, [samples], in which the primes are.
-        copied: which share of a piece is copied, 0..1.
-    """
-    assert free_run.recall
-    low, high = 0, len(LONGER) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        free_run.recall.longer.assign(LONGER[middle])
-        drawn = _frames(free_run, part, settings, [temperature], LONGER_PIECES, LONGER_SECONDS)[0]
-        share = np.mean([copied(piece) for piece in _audio(free_run, drawn, None)])
-        low, high = (middle, high) if share <= MOST_COPIED else (low, middle - 1)
-    free_run.recall.longer.assign(LONGER[low])
-    return LONGER[low]
+    found = Calibration(
+        best.temperature, gain, usual, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks
+    )
+    return calibrate_recall(free_run, song, settings, found, yardstick.windows) if free_run.recall else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +95,7 @@ class _Trial:
 def _trial(
     yardstick: _Yardstick, free_run: FreeRun, temperature: float, drawn: tf.Tensor, contrast: Contrast | None
 ) -> _Trial:
-    return _Trial(temperature, drawn, contrast, yardstick.measure(_audio(free_run, drawn, contrast)))
+    return _Trial(temperature, drawn, contrast, yardstick.measure(audio_of(free_run, drawn, contrast)))
 
 
 def _unlikeness_and_flatness(trial: _Trial) -> float:
@@ -211,42 +183,3 @@ class _Yardstick:
     def _flatness(self, samples: Samples) -> float:
         """Logarithm of the spectral flatness."""
         return float(np.log(max(spectral_flatness(samples, self.rate), 1e-9)))
-
-
-def _frames(
-    free_run: FreeRun,
-    part: Samples,
-    settings: Settings,
-    temperatures: Sequence[float],
-    pieces: int = PIECES,
-    seconds: float = PIECE_SECONDS,
-) -> list[tf.Tensor]:
-    """For each temperature [pieces, time, ...]: all in one batch, from the same few primes of a part of the song."""
-    encoding = free_run.encoding
-    length = min(len(part), round(settings.generate.prime_seconds * encoding.sample_rate))
-    starts = np.linspace(0, len(part) - length, pieces + 2)[1:-1].astype(int)
-    primes = np.stack([part[start : start + length] for start in starts] * len(temperatures))
-    parameters, states = free_run.listen(free_run.encode(tf.constant(primes)))
-    count = -(-(round(seconds * encoding.sample_rate) + encoding.overlap) // encoding.step)
-    seeds = [settings.seed + index for index in range(pieces)] * len(temperatures)
-    each = tf.constant(np.repeat(temperatures, pieces), tf.float32)
-    drawn, _, _ = free_run.draw(
-        parameters, states, tf.constant(0), tf.constant(count), each, tf.constant(seeds, tf.int32)
-    )
-    return tf.split(drawn, len(temperatures))
-
-
-def _audio(free_run: FreeRun, drawn: tf.Tensor, contrast: Contrast | None) -> np.ndarray:
-    """[pieces, samples] of what was drawn, without its edges and the song's offset."""
-    encoding = free_run.encoding
-    if contrast is None:
-        decoded = free_run.decode(drawn)
-    else:
-        decoded = _decode(encoding, drawn, tf.constant(contrast.centre), tf.constant(contrast.factor))
-    samples = decoded.numpy() - np.float32(encoding.normaliser.offset)
-    return samples[:, encoding.overlap : samples.shape[1] - encoding.overlap]
-
-
-@graph
-def _decode(encoding: Encoding, drawn: tf.Tensor, centre: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    return encoding.decode(drawn, None, Contrast(centre, factor))

@@ -29,6 +29,7 @@ class Calibration:
         tried: a row of figures for each temperature.
         portrait: of the song, to choose takes by; None where it is not known.
         longer: of a recall, for how much longer than usual it follows the song's order, see `Recall.longer`.
+        fade: of a recall, seconds either way from where one passage gives way to another, see `Passages.fading`.
     """
 
     temperature: float = 1.0
@@ -39,6 +40,7 @@ class Calibration:
     tried: Sequence[Mapping[str, float]] = ()
     portrait: Portrait | None = None
     longer: float = 1.0
+    fade: float = 0.25
 
     def spectral(self) -> Contrast | None:
         """Its contrast as arrays; None where there is none."""

@@ -49,8 +49,9 @@ def load_generator(folder: str | Path) -> RunGenerator:
     recall = Recall.load(run.recall) if settings.frames.recall else None
     if recall:
         recall.longer.assign(calibration.longer)
+        recall.passages = recall.passages.fading(calibration.fade)
     free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral(), recall)
-    master = Master.load(run.master) if run.master.is_file() else None
+    master = Master.load(run.master).fading(calibration.fade) if run.master.is_file() else None
     return RunGenerator(free_run, calibration, master, run=run, settings=settings)
 
 

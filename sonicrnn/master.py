@@ -82,6 +82,10 @@ class Master:
             one.rows = rows[channel]
         return Master(passages, self.sample_rate)
 
+    def fading(self, seconds: float) -> Master:
+        """The same with other cross-fades, see `Passages.fading`."""
+        return Master([one.fading(seconds) for one in self.passages], self.sample_rate)
+
     def save(self, file: Path) -> None:
         """Write what `load` reads."""
         first = self.passages[0]

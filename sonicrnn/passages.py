@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from copy import copy
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,7 @@ import tensorflow as tf
 from sonicrnn import frames
 from sonicrnn.cuts import begins, cuts
 
-FADE_SECONDS = 0.25  # either way from where a passage gives way to another
+FADE_SECONDS = 0.25  # either way from where a passage gives way to another, unless a song asks for another
 LEAST_GAIN, MOST_GAIN = 0.5, 2.8  # of a frequency where passages meet
 LEAST_POWER = 1e-12  # of a frequency, that still counts
 NEAR_BINS = (0.25, 0.5, 0.25)  # whose power is told together: those of one note
@@ -41,14 +42,23 @@ class Passages(tf.Module):
         self.count, self.hop = len(first), rows.shape[1]
         self.across = -(-frame_length // self.hop)  # rows of a unit
         self.step_seconds = self.hop / sample_rate
-        self.reach = round(FADE_SECONDS / self.step_seconds)
         self.drift = round(DRIFT_SECONDS / self.step_seconds)
         offsets = np.convolve(rows.mean(1, dtype=np.float64), np.full(self.across, scale / self.across), "valid")
         self.offsets = tf.constant(offsets[first], tf.float32)
+        self.begins = tf.constant(begins(first))
+        self._fade_over(FADE_SECONDS)
+
+    def _fade_over(self, seconds: float) -> None:
+        self.reach = round(seconds / self.step_seconds)
         fade = np.cos(0.5 * math.pi * np.arange(-self.reach, self.reach + 1) / (self.reach + 1)) ** 2
         self._weights = tf.constant(fade / fade.sum(), tf.float32)
         self._summed = tf.constant(np.append(0.0, np.cumsum(fade / fade.sum())), tf.float32)
-        self.begins = tf.constant(begins(first))
+
+    def fading(self, seconds: float) -> Passages:
+        """The same with cross-fades of so many seconds either way."""
+        other = copy(self)
+        other._fade_over(seconds)
+        return other
 
     @property
     def context(self) -> int:

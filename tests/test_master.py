@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import soundfile
 import tensorflow as tf
 
 from sonicrnn import generate
+from sonicrnn.calibration import Calibration
 from sonicrnn.config import SongSettings
 from sonicrnn.errors import UserError
 from sonicrnn.generator import RunGenerator, load_generator
@@ -60,6 +62,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory, small_song: Samples) -> Pat
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> RunGenerator:
     return load_generator(folder / "run")
+
+
+def test_both_are_cross_faded_as_the_song_asks_for(folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    shutil.copy(folder / "song-48000.npz", run / "master.npz")
+    found = Calibration.load(run / "calibration.json")
+    replace(found, fade=0.5).save(run / "calibration.json")
+    generator = load_generator(run)
+    assert generator.master
+    assert generator.free_run.recall
+    steps = round(0.5 * RATE / 256)
+    assert [one.reach for one in (generator.free_run.recall.passages, *generator.master.passages)] == [steps] * 3
 
 
 def with_master(plain: RunGenerator, folder: Path, rate: int) -> RunGenerator:

@@ -75,6 +75,14 @@ def test_it_sounds_as_each_frame_added_up_at_every_lag(passages: Passages, known
     np.testing.assert_allclose(heard[:, 60:], expected[:, 60:], atol=2e-5)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.6])
+def test_cross_fades_may_be_harder_or_softer(passages: Passages, seconds: float) -> None:
+    unit, other = changing(passages, 2, 60), passages.fading(seconds)
+    assert other.reach == round(seconds * RATE / passages.hop)
+    heard = other.sound(tf.constant(unit)).numpy()
+    np.testing.assert_allclose(heard[:, 60:], plain(other, unit, None)[:, 60:], atol=2e-5)
+
+
 def test_known_audio_is_heard_as_it_is(passages: Passages) -> None:
     known = np.random.default_rng(3).standard_normal([2, frames.samples_of(20, *shape(passages))]).astype(np.float32)
     heard = passages.sound(tf.constant(changing(passages, 2, 40)), tf.constant(known)).numpy()

@@ -1,0 +1,94 @@
+"""How passages of a recall follow one another, found after training: for how long each is heard, and how softly they
+give way to one another. Each song asks for its own: calm music is told by its joins, and what copies soon is to be cut.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from sonicrnn.calibration import Calibration
+from sonicrnn.classifier import second_by_second, told_apart
+from sonicrnn.config import Settings
+from sonicrnn.distances import at_level
+from sonicrnn.free_run import FreeRun
+from sonicrnn.levels import Floats, Samples
+from sonicrnn.passages import FADE_SECONDS, Passages
+from sonicrnn.portrait import MOST_GAIN_DB, Portrait, known
+from sonicrnn.song import Song
+from sonicrnn.trial_runs import audio_of, trial_runs
+
+LONGER = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4)  # than usual the song's order may be followed
+MOST_COPIED = 0.1  # of pieces of one take; of several the one that copies least is kept
+FADES = (0.18, FADE_SECONDS, 0.35, 0.5, 0.7)  # seconds
+PIECES, PIECE_SECONDS = 8, 60.0
+
+
+def calibrate_recall(
+    free_run: FreeRun, song: Song, settings: Settings, found: Calibration, windows: Sequence[Samples]
+) -> Calibration:
+    """What was found so far, and how its passages follow one another; `windows` are of the song."""
+    assert free_run.recall
+    assert found.portrait
+    part, rate = song.part("validation"), song.sample_rate
+    copied = known(found.portrait, free_run.recall.passages.cuts(), rate)
+    longer = find_longer(free_run, part, settings, found.temperature, copied)
+    drawn = trial_runs(free_run, part, settings, [found.temperature], PIECES, PIECE_SECONDS)[0]
+    fade = find_fade(free_run.recall.passages, drawn, windows, found.portrait)
+    return dataclasses.replace(found, longer=longer, fade=fade)
+
+
+def find_longer(
+    free_run: FreeRun, part: Samples, settings: Settings, temperature: float, copied: Callable[[Samples], float]
+) -> float:
+    """For how much longer than usual a recall may follow the song's order without copying it, see `Recall.longer`.
+
+    The fewer the places where passages meet, the less a piece is told from the song. The recall follows it for so long
+    from then on.
+
+    Args:
+        part: of the song, [samples], in which the primes are.
+        copied: which share of a piece is copied, 0..1.
+    """
+    assert free_run.recall
+    low, high = 0, len(LONGER) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        free_run.recall.longer.assign(LONGER[middle])
+        drawn = trial_runs(free_run, part, settings, [temperature], PIECES, PIECE_SECONDS)[0]
+        share = np.mean([copied(piece) for piece in audio_of(free_run, drawn)])
+        low, high = (middle, high) if share <= MOST_COPIED else (low, middle - 1)
+    free_run.recall.longer.assign(LONGER[low])
+    return LONGER[low]
+
+
+def find_fade(passages: Passages, drawn: tf.Tensor, windows: Sequence[Samples], looks: Portrait) -> float:
+    """Over how many seconds passages should be cross-faded for a classifier to tell pieces least from the song.
+
+    A short fade lets joins be heard as note starts the song does not have, a long one blurs what is played in time.
+
+    Args:
+        drawn: units, [pieces, time].
+        windows: of the song, [samples] each.
+        looks: the song's.
+
+    Returns:
+        Seconds, for `Passages.fading`; the usual ones where the song or the pieces are too short to tell.
+    """
+    rate, edge = passages.sample_rate, passages.frame_length - passages.hop
+
+    def heard(samples: Samples) -> Floats:
+        return second_by_second(samples, rate, looks.floor_db)
+
+    def told(seconds: float) -> float:
+        pieces = passages.fading(seconds).sound(drawn).numpy()
+        whole = [at_level(piece[edge : len(piece) - edge], rate, looks.level, MOST_GAIN_DB) for piece in pieces]
+        return float(np.mean([told_apart(heard(piece), theirs).share for piece in whole]))
+
+    theirs = np.concatenate([heard(window) for window in windows])
+    shares = {seconds: told(seconds) for seconds in FADES}
+    return FADE_SECONDS if math.isnan(sum(shares.values())) else min(FADES, key=shares.__getitem__)
