@@ -38,7 +38,7 @@ def calibrate_recall(
     copied = known(found.portrait, free_run.recall.passages.cuts(), rate)
     longer = find_longer(free_run, part, settings, found.temperature, copied)
     drawn = trial_runs(free_run, part, settings, [found.temperature], PIECES, PIECE_SECONDS)[0]
-    fade = find_fade(free_run.recall.passages, drawn, windows, found.portrait)
+    fade = find_fade(free_run.recall.passages, drawn, windows, found.portrait, copied)
     return dataclasses.replace(found, longer=longer, fade=fade)
 
 
@@ -66,7 +66,13 @@ def find_longer(
     return LONGER[low]
 
 
-def find_fade(passages: Passages, drawn: tf.Tensor, windows: Sequence[Samples], looks: Portrait) -> float:
+def find_fade(
+    passages: Passages,
+    drawn: tf.Tensor,
+    windows: Sequence[Samples],
+    looks: Portrait,
+    copied: Callable[[Samples], float],
+) -> float:
     """Over how many seconds passages should be cross-faded for a classifier to tell pieces least from the song.
 
     A short fade lets joins be heard as note starts the song does not have, a long one blurs what is played in time.
@@ -75,6 +81,7 @@ def find_fade(passages: Passages, drawn: tf.Tensor, windows: Sequence[Samples], 
         drawn: units, [pieces, time].
         windows: of the song, [samples] each.
         looks: the song's.
+        copied: which share of a piece is copied, 0..1: it may be told a copy by a softer fade alone.
 
     Returns:
         Seconds, for `Passages.fading`; the usual ones where the song or the pieces are too short to tell.
@@ -84,11 +91,14 @@ def find_fade(passages: Passages, drawn: tf.Tensor, windows: Sequence[Samples], 
     def heard(samples: Samples) -> Floats:
         return second_by_second(samples, rate, looks.floor_db)
 
-    def told(seconds: float) -> float:
-        pieces = passages.fading(seconds).sound(drawn).numpy()
-        whole = [at_level(piece[edge : len(piece) - edge], rate, looks.level, MOST_GAIN_DB) for piece in pieces]
-        return float(np.mean([told_apart(heard(piece), theirs).share for piece in whole]))
-
     theirs = np.concatenate([heard(window) for window in windows])
-    shares = {seconds: told(seconds) for seconds in FADES}
-    return FADE_SECONDS if math.isnan(sum(shares.values())) else min(FADES, key=shares.__getitem__)
+    shares: dict[float, tuple[float, float]] = {}  # told, copied
+    for seconds in FADES:
+        pieces = passages.fading(seconds).sound(drawn).numpy()
+        pieces = [at_level(piece[edge : len(piece) - edge], rate, looks.level, MOST_GAIN_DB) for piece in pieces]
+        told = float(np.mean([told_apart(heard(piece), theirs).share for piece in pieces]))
+        if math.isnan(told):
+            return FADE_SECONDS
+        shares[seconds] = told, float(np.mean([copied(piece) for piece in pieces]))
+    most = max(MOST_COPIED, shares[FADE_SECONDS][1])
+    return min((told, seconds) for seconds, (told, share) in shares.items() if share <= most)[1]

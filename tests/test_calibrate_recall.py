@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -48,12 +50,12 @@ def pieces_of(passages: Passages, steps: int, seconds: float) -> tf.Tensor:
     return tf.constant((begins + np.arange(steps)).reshape(2, -1), tf.int32)
 
 
-def chosen(song: Samples, seconds: float = 40.0) -> float:
+def chosen(song: Samples, seconds: float = 40.0, copied: Callable[[Samples], float] = lambda piece: 0.0) -> float:
     floor_db = log_mel_floor([song], RATE)
     looks = Portrait(level(song, RATE), 1.0, 0.1, 1.0, [], floor_db, 0.95)
     windows = np.split(song[: 80 * RATE], 4)
     passages = passages_of(song)
-    return find_fade(passages, pieces_of(passages, 16, seconds), windows, looks)
+    return find_fade(passages, pieces_of(passages, 16, seconds), windows, looks, copied)
 
 
 def test_calm_music_asks_for_softer_joins_than_what_is_struck() -> None:
@@ -61,6 +63,18 @@ def test_calm_music_asks_for_softer_joins_than_what_is_struck() -> None:
     assert of_calm >= 0.35
     assert of_struck <= FADE_SECONDS
     assert {of_calm, of_struck} <= set(FADES)
+
+
+def test_what_is_a_copy_by_a_softer_fade_alone_is_cut_harder() -> None:
+    """Every fade after the second makes a copy of the two pieces."""
+    seen: list[int] = []
+
+    def copied(piece: Samples) -> float:
+        seen.append(len(piece))
+        return 0.0 if len(seen) <= 4 else 0.5
+
+    assert chosen(calm(), copied=copied) <= FADE_SECONDS
+    assert len(seen) == 2 * len(FADES)
 
 
 def test_pieces_too_short_to_be_told_keep_the_usual_fade() -> None:
