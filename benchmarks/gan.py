@@ -51,32 +51,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def table(rows: Mapping[str, Row]) -> str:
-    """A line for each figure, the mean of two pieces, with the range of the song's own windows and held-out audio.
+    """A line for each figure, the mean of two pieces, beside what it is for real audio.
 
-    In bold is what beats squared error's, and with a dagger what that beats, see `off`.
+    That is the range of the song's own windows, held-out audio, and that through the frames and back. In bold is what
+    beats squared error's, and with a dagger what that beats, see `off`.
     """
     peer, first = next(iter(rows.items()))  # squared error
-    lines = ["| | " + " | ".join([*rows, "song", "held-out"]) + " |", "| --- |" + " ---: |" * (len(rows) + 2)]
+    lines = ["| | " + " | ".join([*rows, "song", "held-out", "frames"]) + " |", "| --- |" + " ---: |" * (len(rows) + 3)]
     for key, (title, decimals) in FIGURES.items():
         if key in first["held_out"]:
             values = {name: _mean(row["figures"][key]) for name, row in rows.items()}
-            song, real = first["song"][key], _known(first["held_out"][key])
-            cells = [_cell(off(key, value, song), off(key, values[peer], song), _text(value, decimals))
+            song, real = first["song"][key], [_known(first[kind][key]) for kind in ("held_out", "frames")]
+            # Whatever is heard through the frames is told as often as real audio through them, at the least.
+            bounds = [real[1]] if key == "told" else song
+            cells = [_cell(off(key, value, bounds), off(key, values[peer], bounds), _text(value, decimals))
                      for value in values.values()]  # fmt: skip
             windows = "–" if None in song else "…".join(_text(bound, decimals) for bound in song)
-            lines.append(f"| {title} | {' | '.join([*cells, windows, _text(real, decimals)])} |")
+            lines.append(f"| {title} | {' | '.join([*cells, windows, *(_text(one, decimals) for one in real)])} |")
     others = {"draws apart, ×": ("apart", ".2f", "1"), "epochs collapsed": ("collapsed", "d", "–")}
     others |= {"steps": ("steps", ",.0f", "–"), "temperature": ("temperature", ".2f", "–")}
     for title, (key, form, real_audio) in others.items():
         shown = " | ".join(f"{row[key]:{form}}" for row in rows.values())
-        lines.append(f"| {title} | {shown} | – | {real_audio} |")
+        lines.append(f"| {title} | {shown} | – | {real_audio} | – |")
     return "\n".join(lines)
 
 
 def off(key: str, value: float, song: Sequence[float | None]) -> float:
-    """How much farther a figure is from where it is best than the song's own windows are, [low, high] or unknown.
+    """How much farther a figure is from where it is best than real audio is: the song's own windows, [low, high].
 
-    What lies within has nothing left to beat: 0. Infinity for a figure that says nothing.
+    Bounds may be unknown. What lies within has nothing left to beat: 0. Infinity for a figure that says nothing.
     """
     best = BEST.get(key, 0.0)
     allowed = max(0.0 if bound is None else abs(bound - best) for bound in song)

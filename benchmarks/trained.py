@@ -84,9 +84,9 @@ def row_of(settings: Settings) -> Row | None:
     """A row that was made with these very settings; None where there is none.
 
     Its keys: "settings"; "steps"; "weights"; "temperature"; "minute_seconds", what a minute of audio takes with the
-    graphs made; "figures" of the two pieces, "held_out", the same of real audio, and "song", the range of the song's
-    own windows, all as in `scores.json`; "apart", how far pieces that begin at one prime lie apart, as a share of how
-    far passages of the song do; "collapsed", epochs.
+    graphs made; "figures" of the two pieces, "held_out", the same of real audio, "frames", of it through the frames
+    and back, and "song", the range of the song's own windows, all as in `scores.json`; "apart", how far pieces that
+    begin at one prime lie apart, as a share of how far passages of the song do; "collapsed", epochs.
     """
     place = folder_of(settings) / ROW
     try:
@@ -94,7 +94,7 @@ def row_of(settings: Settings) -> Row | None:
         made = parse_settings(row["settings"], where=str(place))
     except (FileNotFoundError, UserError):
         return None
-    return row if made == settings else None
+    return row if made == settings and "frames" in row else None  # those of old lack it
 
 
 def make(settings: Settings) -> Row:
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from sonicrnn.generator import load_generator
     from sonicrnn.listening import score
     from sonicrnn.pictures import spectrogram
-    from sonicrnn.scores import HELD_OUT, as_json
+    from sonicrnn.scores import FRAMES, HELD_OUT, as_json
     from sonicrnn.training import fit
 
     known = folder_of(settings) / "config.yaml"
@@ -168,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "minute_seconds": minute_seconds,
         "figures": {key: list(figure["pieces"].values()) for key, figure in figures.items()},
         "held_out": {key: figure["references"][HELD_OUT] for key, figure in figures.items()},
+        "frames": {key: figure["references"][FRAMES] for key, figure in figures.items()},
         "song": {key: figure["song"] for key, figure in figures.items()},
         "apart": _apart(generator),
         "collapsed": _collapsed(history),

@@ -2,9 +2,9 @@
 
 The temperature differs from song to song and decides between music and failure: too cold and the run hums one chord,
 too warm and it crumbles into noise. So short free runs are made at several temperatures, and the one whose distribution
-of log-mel frames, patches and movements, and whose spectral flatness, lie nearest to the song's is kept. What its level
-then still lacks is made up for by a gain. The training and the validation part are the measure; the test part is left
-for the evaluation. What a recall asks for besides, `calibrate_recall` finds.
+of log-mel frames, patches and movements, and whose spectral flatness and note starts, lie nearest to the song's is
+kept. What its level then still lacks is made up for by a gain. The training and the validation part are the measure;
+the test part is left for the evaluation. What a recall asks for besides, `calibrate_recall` finds.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sonicrnn.free_run import FreeRun
 from sonicrnn.leveller import usual_level
 from sonicrnn.levels import Samples, level
 from sonicrnn.portrait import portrait
+from sonicrnn.rhythm import onset_rate
 from sonicrnn.song import Song
 from sonicrnn.spectrum import spectral_flatness
 from sonicrnn.trial_runs import audio_of, trial_runs
@@ -39,13 +40,14 @@ CONTRAST_RANGE = (0.8, 1.8)
 CONTRAST_SMOOTHING = 9  # bins
 STRENGTHS = (0.0, 0.5, 1.15, 1.3)  # powers of the factor: none, half of it, more
 MOST_FLATNESS = 1.4
+LEAST_SPREAD = 0.1  # of logarithms over windows of the song: not all that differs by less is heard
 
 
 def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     """Try temperatures and take the least unlike the song; a temperature that the settings fix is the only one tried.
 
-    Unlikeness is the mean of the log-mel distances and of how far the flatness is off, each in units of what stretches
-    of the song have from the rest of it: about 1 for the song itself.
+    Unlikeness is the mean of the log-mel distances and of how far the flatness and the note starts are off, each in
+    units of what stretches of the song have from the rest of it: about 1 for the song itself.
     """
     fixed = settings.generate.temperature
     temperatures: Sequence[float] = TEMPERATURES if fixed == "auto" else (fixed,)
@@ -156,7 +158,9 @@ class _Yardstick:
         self.windows = windows
         self.level = level(np.concatenate(windows), self.rate)
         flatness = [self._flatness(window) for window in windows]
-        self.flatness, self.own_flatness = float(np.mean(flatness)), max(0.1, float(np.std(flatness)))
+        self.flatness, self.own_flatness = float(np.mean(flatness)), max(LEAST_SPREAD, float(np.std(flatness)))
+        starts = [self._starts(window) for window in windows]
+        self.starts, self.own_starts = float(np.mean(starts)), max(LEAST_SPREAD, float(np.std(starts)))
         self.floor = log_mel_floor(windows, self.rate)
         self.song: Likeness = likeness([self.stretch(window) for window in windows])
         self.own = dict.fromkeys(NAMES, 1.0)  # a song of one window has nothing to be measured by
@@ -168,18 +172,24 @@ class _Yardstick:
         return stretch(samples, self.rate, self.level, self.floor)
 
     def measure(self, pieces: np.ndarray) -> dict[str, float]:
-        """The mean over some pieces, [pieces, samples]; `level` in dB and `flatness` as a ratio against the song's."""
+        """Means over pieces, [pieces, samples]: `level` in dB, `flatness` and `onsets` as ratios to the song's."""
         far = [distances(self.stretch(piece), self.song) for piece in pieces]
         mean = {name: float(np.mean([one[name] for one in far])) for name in NAMES}
         flatness = float(np.mean([self._flatness(piece) for piece in pieces])) - self.flatness
-        unlike = [mean[name] / self.own[name] for name in NAMES] + [abs(flatness) / self.own_flatness]
+        starts = float(np.mean([self._starts(piece) for piece in pieces])) - self.starts
+        off = [abs(flatness) / self.own_flatness, abs(starts) / self.own_starts]
         return {
-            "unlikeness": float(np.mean(unlike)),
+            "unlikeness": float(np.mean([mean[name] / self.own[name] for name in NAMES] + off)),
             **mean,
             "flatness": float(np.exp(flatness)),
+            "onsets": float(np.exp(starts)),
             "level": level(np.concatenate(pieces), self.rate) - self.level,
         }
 
     def _flatness(self, samples: Samples) -> float:
         """Logarithm of the spectral flatness."""
         return float(np.log(max(spectral_flatness(samples, self.rate), 1e-9)))
+
+    def _starts(self, samples: Samples) -> float:
+        """Logarithm of the note starts per second, as if there were one at least."""
+        return float(np.log(max(onset_rate(samples, self.rate), self.rate / len(samples))))

@@ -27,6 +27,8 @@ def test_a_row_is_kept_until_its_settings_are_others(tmp_path: Path) -> None:
     folder = trained.folder_of(made)
     folder.mkdir()
     (folder / trained.ROW).write_text(json.dumps({"settings": made.model_dump(mode="json"), "steps": 3}))
+    assert trained.row_of(made) is None  # of an old version: figures are missing
+    (folder / trained.ROW).write_text(json.dumps({"settings": made.model_dump(mode="json"), "steps": 3, "frames": {}}))
     kept = trained.make(made)  # as it is: nothing is trained
     assert kept["steps"] == 3
     assert trained.row_of(settings(tmp_path, 2.0)) is None
@@ -56,7 +58,7 @@ def test_the_table_and_the_picture_are_of_all_that_was_made_so_far(tmp_path: Pat
     )
     folder, page, marks = trained.folder_of(first), tmp_path / "page.md", ("<!-- a -->", "<!-- b -->")
     folder.mkdir()
-    (folder / trained.ROW).write_text(json.dumps({"settings": first.model_dump(mode="json")}))
+    (folder / trained.ROW).write_text(json.dumps({"settings": first.model_dump(mode="json"), "frames": {}}))
     Image.new("RGB", (30, 20), "red").save(folder / trained.SPECTROGRAM)
     page.write_text("<!-- a --><!-- b -->")
     with pytest.raises(UserError, match="gan-2 could not be made"):
@@ -85,19 +87,20 @@ def test_a_model_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 def test_the_table_of_the_gan_says_which_figures_are_nearer_to_the_song() -> None:
     def row(score: float, level: float, trend: float, apart: float) -> trained.Row:
-        figures = {"score": [score, score], "told": [100.0, None], "level": [level, level], "speed": [None, None]}
+        figures = {"score": [score] * 2, "told": [101 - score / 10, None], "level": [level] * 2, "speed": [None, None]}
         held_out = {"score": 100.0, "told": 70.0, "level": -1.0, "speed": 1.0, "trend": 9.0}
         song = {"score": [None, None], "told": [None, None], "level": [-2.5, 0.5], "speed": [1, 1], "trend": [1, 5]}
-        shared = {"collapsed": 0, "steps": 1234.0, "temperature": 0.7}
+        shared = {"collapsed": 0, "steps": 1234.0, "temperature": 0.7, "frames": held_out | {"told": 96.0}}
         figures["trend"] = [trend, trend]
         return {"figures": figures, "held_out": held_out, "song": song, "apart": apart, **shared}
 
     shown = gan.table({"mse-1": row(3, -4, 0, 0), "mixture-1": row(40, -5, -4, 0.9), "gan-1": row(80, 1, 6, 0.8)})
     lines = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in shown.split("\n")}
-    assert lines["score"] == ["3", "**40**", "**80**", "–", "100"]
-    assert lines["level, dB"] == ["-4.0", "-5.0 †", "**1.0**", "-2.5…0.5", "-1.0"]
-    assert lines["trend, dB/min"] == ["0.0", "-4.0", "6.0 †", "1.0…5.0", "9.0"]  # up to the song's all are as good
-    assert lines["told, %"] == ["100", "100", "100", "–", "70"]
-    assert lines["pace, ×"] == ["–", "–", "–", "1.00…1.00", "1.00"]
-    assert lines["draws apart, ×"] == ["0.00", "0.90", "0.80", "–", "1"]
+    assert lines["score"] == ["3", "**40**", "**80**", "–", "100", "100"]
+    assert lines["level, dB"] == ["-4.0", "-5.0 †", "**1.0**", "-2.5…0.5", "-1.0", "-1.0"]
+    # Up to the song's own all are as good.
+    assert lines["trend, dB/min"] == ["0.0", "-4.0", "6.0 †", "1.0…5.0", "9.0", "9.0"]
+    assert lines["told, %"] == ["101", "**97**", "**93**", "–", "70", "96"]
+    assert lines["pace, ×"] == ["–", "–", "–", "1.00…1.00", "1.00", "1.00"]
+    assert lines["draws apart, ×"] == ["0.00", "0.90", "0.80", "–", "1", "–"]
     assert lines["steps"][0] == "1,234"
