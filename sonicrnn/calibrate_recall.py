@@ -19,12 +19,15 @@ from sonicrnn.free_run import FreeRun
 from sonicrnn.levels import Floats, Samples
 from sonicrnn.passages import FADE_SECONDS, Passages
 from sonicrnn.portrait import MOST_GAIN_DB, Portrait, known
+from sonicrnn.rhythm import onset_rate
 from sonicrnn.song import Song
 from sonicrnn.trial_runs import audio_of, trial_runs
 
 LONGER = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4)  # than usual the song's order may be followed
 MOST_COPIED = 0.1  # of pieces of one take; of several the one that copies least is kept
-FADES = (0.18, FADE_SECONDS, 0.35, 0.5, 0.7)  # seconds
+FADES = (FADE_SECONDS, 0.35, 0.5, 0.7)  # seconds
+STARTS_FACTOR = 1.1  # by which note starts may be off
+STARTS_WEIGH = 0.2  # a piece with e times as many, or so few, weighs as one that is told in so many more of its seconds
 PIECES, PIECE_SECONDS = 8, 60.0
 
 
@@ -75,7 +78,8 @@ def find_fade(
 ) -> float:
     """Over how many seconds passages should be cross-faded for a classifier to tell pieces least from the song.
 
-    A short fade lets joins be heard as note starts the song does not have, a long one blurs what is played in time.
+    A short fade lets joins be heard as note starts the song does not have, which counts by itself as well; a long one
+    blurs what is played in time.
 
     Args:
         drawn: units, [pieces, time].
@@ -92,13 +96,21 @@ def find_fade(
         return second_by_second(samples, rate, looks.floor_db)
 
     theirs = np.concatenate([heard(window) for window in windows])
-    shares: dict[float, tuple[float, float]] = {}  # told, copied
+    found: dict[float, tuple[float, float]] = {}  # how easily pieces are told, and how much of them is copied
     for seconds in FADES:
         pieces = passages.fading(seconds).sound(drawn).numpy()
         pieces = [at_level(piece[edge : len(piece) - edge], rate, looks.level, MOST_GAIN_DB) for piece in pieces]
         told = float(np.mean([told_apart(heard(piece), theirs).share for piece in pieces]))
         if math.isnan(told):
             return FADE_SECONDS
-        shares[seconds] = told, float(np.mean([copied(piece) for piece in pieces]))
-    most = max(MOST_COPIED, shares[FADE_SECONDS][1])
-    return min((told, seconds) for seconds, (told, share) in shares.items() if share <= most)[1]
+        off = _beyond(float(np.mean([onset_rate(piece, rate) for piece in pieces])), looks.onsets)
+        found[seconds] = told + STARTS_WEIGH * off, float(np.mean([copied(piece) for piece in pieces]))
+    most = max(MOST_COPIED, found[FADE_SECONDS][1])
+    return min((told, seconds) for seconds, (told, share) in found.items() if share <= most)[1]
+
+
+def _beyond(starts: float, wanted: float) -> float:
+    """How far beyond what is allowed note starts per second are off, as a logarithm; of a song without any, nothing."""
+    if not wanted:
+        return 0.0
+    return max(0.0, abs(math.log(max(starts, 1 / PIECE_SECONDS) / wanted)) - math.log(STARTS_FACTOR))
