@@ -74,9 +74,7 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     rows = [trial.row() for trial in tried]
     usual = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
     looks = portrait(song.part("training"), song.part("validation"), song.sample_rate)
-    found = Calibration(
-        best.temperature, gain, usual, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks
-    )
+    found = Calibration(best.temperature, gain, usual, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks)
     return calibrate_recall(free_run, song, settings, found, yardstick.windows) if free_run.recall else found
 
 
@@ -159,8 +157,8 @@ class _Yardstick:
         self.level = level(np.concatenate(windows), self.rate)
         flatness = [self._flatness(window) for window in windows]
         self.flatness, self.own_flatness = float(np.mean(flatness)), max(LEAST_SPREAD, float(np.std(flatness)))
-        starts = [self._starts(window) for window in windows]
-        self.starts, self.own_starts = float(np.mean(starts)), max(LEAST_SPREAD, float(np.std(starts)))
+        onsets = [self._onsets(window) for window in windows]
+        self.onsets, self.own_onsets = float(np.mean(onsets)), max(LEAST_SPREAD, float(np.std(onsets)))
         self.floor = log_mel_floor(windows, self.rate)
         self.song: Likeness = likeness([self.stretch(window) for window in windows])
         self.own = dict.fromkeys(NAMES, 1.0)  # a song of one window has nothing to be measured by
@@ -176,13 +174,13 @@ class _Yardstick:
         far = [distances(self.stretch(piece), self.song) for piece in pieces]
         mean = {name: float(np.mean([one[name] for one in far])) for name in NAMES}
         flatness = float(np.mean([self._flatness(piece) for piece in pieces])) - self.flatness
-        starts = float(np.mean([self._starts(piece) for piece in pieces])) - self.starts
-        off = [abs(flatness) / self.own_flatness, abs(starts) / self.own_starts]
+        onsets = float(np.mean([self._onsets(piece) for piece in pieces])) - self.onsets
+        off = [abs(flatness) / self.own_flatness, abs(onsets) / self.own_onsets]
         return {
             "unlikeness": float(np.mean([mean[name] / self.own[name] for name in NAMES] + off)),
             **mean,
             "flatness": float(np.exp(flatness)),
-            "onsets": float(np.exp(starts)),
+            "onsets": float(np.exp(onsets)),
             "level": level(np.concatenate(pieces), self.rate) - self.level,
         }
 
@@ -190,6 +188,6 @@ class _Yardstick:
         """Logarithm of the spectral flatness."""
         return float(np.log(max(spectral_flatness(samples, self.rate), 1e-9)))
 
-    def _starts(self, samples: Samples) -> float:
+    def _onsets(self, samples: Samples) -> float:
         """Logarithm of the note starts per second, as if there were one at least."""
         return float(np.log(max(onset_rate(samples, self.rate), self.rate / len(samples))))

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from sonicrnn.calibration import Calibration
+from sonicrnn.calibration import FADE_SECONDS, Calibration
 from sonicrnn.classifier import second_by_second, told_apart
 from sonicrnn.config import Settings
 from sonicrnn.distances import at_level
 from sonicrnn.free_run import FreeRun
 from sonicrnn.levels import Floats, Samples
-from sonicrnn.passages import FADE_SECONDS, Passages
+from sonicrnn.passages import Passages
 from sonicrnn.portrait import MOST_GAIN_DB, Portrait, known
 from sonicrnn.rhythm import onset_rate
 from sonicrnn.song import Song
@@ -39,15 +39,14 @@ def calibrate_recall(
     assert found.portrait
     part, rate = song.part("validation"), song.sample_rate
     copied = known(found.portrait, free_run.recall.passages.cuts(), rate)
-    longer = find_longer(free_run, part, settings, found.temperature, copied)
-    drawn = trial_runs(free_run, part, settings, [found.temperature], PIECES, PIECE_SECONDS)[0]
+    longer, drawn = find_longer(free_run, part, settings, found.temperature, copied)
     fade = find_fade(free_run.recall.passages, drawn, windows, found.portrait, copied)
     return dataclasses.replace(found, longer=longer, fade=fade)
 
 
 def find_longer(
     free_run: FreeRun, part: Samples, settings: Settings, temperature: float, copied: Callable[[Samples], float]
-) -> float:
+) -> tuple[float, tf.Tensor]:
     """For how much longer than usual a recall may follow the song's order without copying it, see `Recall.longer`.
 
     The fewer the places where passages meet, the less a piece is told from the song. The recall follows it for so long
@@ -56,17 +55,27 @@ def find_longer(
     Args:
         part: of the song, [samples], in which the primes are.
         copied: which share of a piece is copied, 0..1.
+
+    Returns:
+        How much longer, and the units of pieces that follow it for so long, [pieces, time].
     """
-    assert free_run.recall
-    low, high = 0, len(LONGER) - 1
+
+    def drawn_at(place: int) -> tf.Tensor:
+        assert free_run.recall
+        free_run.recall.longer.assign(LONGER[place])
+        return trial_runs(free_run, part, settings, [temperature], PIECES, PIECE_SECONDS)[0]
+
+    low, high, found = 0, len(LONGER) - 1, None
     while low < high:
         middle = (low + high + 1) // 2
-        free_run.recall.longer.assign(LONGER[middle])
-        drawn = trial_runs(free_run, part, settings, [temperature], PIECES, PIECE_SECONDS)[0]
-        share = np.mean([copied(piece) for piece in audio_of(free_run, drawn)])
-        low, high = (middle, high) if share <= MOST_COPIED else (low, middle - 1)
+        drawn = drawn_at(middle)
+        if np.mean([copied(piece) for piece in audio_of(free_run, drawn)]) <= MOST_COPIED:
+            low, found = middle, drawn
+        else:
+            high = middle - 1
+    assert free_run.recall
     free_run.recall.longer.assign(LONGER[low])
-    return LONGER[low]
+    return LONGER[low], drawn_at(low) if found is None else found
 
 
 def find_fade(

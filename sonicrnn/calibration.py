@@ -16,6 +16,8 @@ from sonicrnn.portrait import Portrait
 if TYPE_CHECKING:
     from sonicrnn.encoding import Contrast
 
+FADE_SECONDS = 0.25  # either way from where a passage gives way to another, unless a song asks for another
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -40,7 +42,7 @@ class Calibration:
     tried: Sequence[Mapping[str, float]] = ()
     portrait: Portrait | None = None
     longer: float = 1.0
-    fade: float = 0.25
+    fade: float = FADE_SECONDS
 
     def spectral(self) -> Contrast | None:
         """Its contrast as arrays; None where there is none."""

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn import frames
+from sonicrnn.calibration import FADE_SECONDS
 from sonicrnn.cuts import begins, cuts
 
-FADE_SECONDS = 0.25  # either way from where a passage gives way to another, unless a song asks for another
 LEAST_GAIN, MOST_GAIN = 0.5, 2.8  # of a frequency where passages meet
 LEAST_POWER = 1e-12  # of a frequency, that still counts
 NEAR_BINS = (0.25, 0.5, 0.25)  # whose power is told together: those of one note

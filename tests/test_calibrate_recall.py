@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from sonicrnn.calibrate_recall import FADES, find_fade
+from sonicrnn.calibration import FADE_SECONDS
 from sonicrnn.distances import log_mel_floor
 from sonicrnn.levels import level
-from sonicrnn.passages import FADE_SECONDS, Passages
+from sonicrnn.passages import Passages
 from sonicrnn.portrait import Portrait
 from sonicrnn.rhythm import onset_rate
 

@@ -402,7 +402,10 @@ def test_it_is_followed_for_as_long_as_that_copies_little(
         return float(made.longer.numpy()) * calibrate_recall.MOST_COPIED / most - 1e-6
 
     settings = Settings.model_validate({**RECALLED, "generate": {"prime_seconds": 0.5}})
-    assert calibrate_recall.find_longer(generator.free_run, music, settings, 1.0, copied) == expected
+    longer, drawn = calibrate_recall.find_longer(generator.free_run, music, settings, 1.0, copied)
+    assert longer == expected
+    again = calibrate_recall.trial_runs(generator.free_run, music, settings, [1.0], calibrate_recall.PIECES, 0.5)[0]
+    np.testing.assert_array_equal(drawn, again)  # those that follow it for so long
     assert float(made.longer.numpy()) == pytest.approx(expected)
     assert len(seen) <= 3 * calibrate_recall.PIECES
     assert min(seen) >= 0.5 * RATE
