@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sonicrnn.errors import UserError
 from sonicrnn.files import write_json
 from sonicrnn.portrait import Portrait
+from sonicrnn.run import TRAIN_AGAIN
 
 if TYPE_CHECKING:
     from sonicrnn.encoding import Contrast
@@ -58,8 +60,14 @@ class Calibration:
 
     @classmethod
     def load(cls, file: Path) -> Calibration:
-        """Read what `save` wrote; that of a run that is still training where there is none."""
+        """Read what `save` wrote; that of a run that is still training where there is none.
+
+        Raises UserError for a spoiled file.
+        """
         if not file.is_file():
             return cls()
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        return cls(**kept | {"portrait": Portrait(**kept["portrait"]) if kept.get("portrait") else None})
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            return cls(**kept | {"portrait": Portrait(**kept["portrait"]) if kept.get("portrait") else None})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{file} cannot be read ({error}): {TRAIN_AGAIN}") from None

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from sonicrnn.calibrate import CONTRAST_RANGE, find_contrast
 from sonicrnn.calibration import Calibration
+from sonicrnn.errors import UserError
 from sonicrnn.heads import GaussianMixture, MeanSquaredError
 from sonicrnn.portrait import Portrait
 
@@ -75,3 +76,11 @@ def test_a_moved_prediction_fits_a_target_that_is_moved_as_far(head: MeanSquared
     moved = head.loss(head.moved(parameters, by), target + by)
     np.testing.assert_allclose(moved, head.loss(parameters, target), atol=1e-5)
     assert np.abs(head.loss(parameters, target + by) - head.loss(parameters, target)).max() > 0.01
+
+
+@pytest.mark.parametrize("spoiled", ["", '{"temperature": 1.0', "[]", '{"warmth": 2}', '{"portrait": {"level": 1}}'])
+def test_a_spoiled_calibration_is_told(tmp_path: Path, spoiled: str) -> None:
+    file = tmp_path / "calibration.json"
+    file.write_text(spoiled)
+    with pytest.raises(UserError, match=r"calibration.json cannot be read \(.*train"):
+        Calibration.load(file)
