@@ -159,7 +159,7 @@ def _read_bytes(generator: Generator) -> int:
     if recall:
         shapes = [places.points.shape for places in (recall.units, recall.motion)]
         read += sum(4 * units * (dimension + 2) for units, dimension in shapes)
-        read += 4 * recall.on_beat.shape.num_elements()
+        read += 4 * recall.bars.on_beat.shape.num_elements()
     return read
 
 

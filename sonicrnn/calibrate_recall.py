@@ -24,7 +24,7 @@ from sonicrnn.song import Song
 from sonicrnn.trial_runs import audio_of, trial_runs
 
 LONGER = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4)  # than usual the song's order may be followed
-MOST_COPIED = 0.1  # of pieces of one take; of several the one that copies least is kept
+MOST_COPIED = 0.13  # of pieces of one take; of several the one that copies least is kept
 FADES = (FADE_SECONDS, 0.35, 0.5, 0.7)  # seconds
 STARTS_FACTOR = 1.1  # by which note starts may be off
 STARTS_WEIGH = 0.2  # a piece with e times as many, or so few, weighs as one that is told in so many more of its seconds

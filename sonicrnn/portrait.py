@@ -18,7 +18,7 @@ WINDOW_SECONDS = 60.0
 WINDOWS = 12  # of the song, spread over it
 USUAL_SHARE = 0.2  # of the windows, from which a pulsation is one of the song's
 # What a piece may differ by and still be as the song is: real audio of the song does, too.
-LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.2, 1.08
+LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.05, 1.08
 COPIED_SHARE = 0.05
 ORDINARY_SHARE = 0.9  # of other audio of the song, that copies less: a minute of it does not tell the usual 0.95
 MOST = 3.0  # that one figure counts, in units of what it may differ by
@@ -67,7 +67,7 @@ class Portrait:
         ]
         if self.onsets:
             starts = onset_rate(samples, rate) or 1.0 / len(samples)
-            complaints.append(_beyond(math.log(starts / self.onsets), math.log(ONSET_FACTOR)))
+            complaints.append(_beyond(math.log(starts / self.onsets), math.log(ONSET_FACTOR), WEIGHS_MOST * MOST))
         if len(samples) >= WINDOW_SECONDS / 2 * rate:
             complaints.append(_beyond(level_trend(samples, rate), max(TREND_DB, self.trend)))
         if self.pulsations:
@@ -92,19 +92,29 @@ def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
 
     `other` is real audio of the song that is no part of it: what it seems to copy is no copy.
     """
-    length = min(len(samples), round(WINDOW_SECONDS * rate))
-    starts = np.unique(np.linspace(0, len(samples) - length, WINDOWS).astype(int))
-    windows: Sequence[Samples] = [samples[start : start + length] for start in starts]
+    windows = _windows(samples, rate)
     dbfs, floor_db = level(np.concatenate(windows), rate), log_mel_floor(windows, rate)
     return Portrait(
         level=dbfs,
         trend=float(np.quantile([abs(level_trend(window, rate)) for window in windows], 0.9)),
         flatness=max(_LEAST_FLATNESS, float(np.median([spectral_flatness(window, rate) for window in windows]))),
         onsets=float(np.mean([onset_rate(window, rate) for window in windows])),
-        pulsations=_usual([pulsation_rate(window, rate) for window in windows]),
+        pulsations=usual_pulsations(samples, rate),
         floor_db=floor_db,
-        copied=_copy_threshold(samples, at_level(other[:length], rate, dbfs, MOST_GAIN_DB), rate, floor_db),
+        copied=_copy_threshold(samples, at_level(other[: len(windows[0])], rate, dbfs, MOST_GAIN_DB), rate, floor_db),
     )
+
+
+def usual_pulsations(samples: Samples, rate: int) -> list[float]:
+    """Per minute, those that a good part of the minutes of a song have, the most frequent first."""
+    return _usual([pulsation_rate(window, rate) for window in _windows(samples, rate)])
+
+
+def _windows(samples: Samples, rate: int) -> list[Samples]:
+    """Minutes spread over a song; all of a shorter one."""
+    length = min(len(samples), round(WINDOW_SECONDS * rate))
+    starts = np.unique(np.linspace(0, len(samples) - length, WINDOWS).astype(int))
+    return [samples[start : start + length] for start in starts]
 
 
 def _copy_threshold(samples: Samples, other: Samples, rate: int, floor_db: float) -> float:
@@ -140,6 +150,6 @@ def _is_same(one: float, other: float) -> bool:
     return abs(math.log(one / other)) <= math.log(PULSATION_FACTOR)
 
 
-def _beyond(value: float, allowed: float) -> float:
+def _beyond(value: float, allowed: float, most: float = MOST) -> float:
     """How far a figure is beyond what is allowed, in units of that."""
-    return min(MOST, max(0.0, abs(value) / allowed - 1.0))
+    return min(most, max(0.0, abs(value) / allowed - 1.0))

@@ -9,7 +9,8 @@ that is, five things say:
 - the draw: it is the nearest,
 - time: what the song did before it is like what was heard in the last seconds, so that beats stay in step (as in the
   dynamics of Schödl et al., "Video Textures", 2000),
-- meter: where the song keeps one beat throughout, it goes on in step (`meter.py`),
+- meter: where the song keeps one beat throughout, it goes on in step; a bar is as the last one as far as those of the
+  song are (`bars.py`),
 - form: the piece follows the song's course, the mean of its last seconds, from somewhere in the song to somewhere
   else; what was heard too much or too little of, beside that, is made up for,
 - novelty: the song's own order is followed for moments only, is not gone back to at once, and passages that were heard
@@ -29,9 +30,11 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn import frames
+from sonicrnn.bars import ARRAYS as OF_BARS
+from sonicrnn.bars import NUMBERS as BAR_NUMBERS
+from sonicrnn.bars import Bars, make_bars
 from sonicrnn.encoding import Encoding
 from sonicrnn.files import stored_arrays, write_arrays
-from sonicrnn.meter import BEATS, bar_seconds
 from sonicrnn.passages import Passages
 from sonicrnn.places import Places, loneliness, motion
 from sonicrnn.run import TRAIN_AGAIN
@@ -42,7 +45,6 @@ KEEPS_TIME = 2.0  # how much what came before a frame counts, against how near i
 TIME_SECONDS = 2.0  # of what was heard last, that count most
 
 KEEPS_METER = 1.0  # a frame from another place of the beat seems farther by this share of the nearest one's distance
-METER_SECONDS = 0.08  # from which it is another place
 
 BALANCES = 6.0  # share of what the mean of what was heard lies off the song's course, that the next draw makes up for
 BALANCE_SECONDS = 5.0  # over which that mean is taken
@@ -62,7 +64,6 @@ MOST_UNITS = 12_000  # more of a long song than a piece can use up
 PASSAGE_SECONDS = 20.0  # of a longer song, passages of this length are kept
 BARRED = 1e6  # more than any distance; where all are barred, the one that was the longest is still told
 FORGOTTEN = 100.0  # -log of nothing
-LEAST_WAVE = 1e-3  # of those that make up how far off the beat a unit is, beside the first
 PLACES, ARRAYS, NUMBERS = ("units", "motion"), ("rows", "first"), ("scale", "frame_length", "sample_rate")
 
 
@@ -76,7 +77,8 @@ class State(NamedTuple):
     unlike: [pieces, unit], how far what the song did before the unit is from what was heard, times `KEEPS_TIME`.
     lately: [pieces, dimension], the mean of what was heard lately.
     course: [pieces] int32, the unit whose course of the song the piece should be on.
-    place: [pieces], in the beat, seconds; of the next frame, once there was a first one.
+    place: [pieces], in the bar, seconds; of the next frame, once there was a first one.
+    heard: [pieces, step], the units of the last bar, -1 before there were any.
     """
 
     last: tf.Tensor
@@ -87,6 +89,7 @@ class State(NamedTuple):
     lately: tf.Tensor
     course: tf.Tensor
     place: tf.Tensor
+    heard: tf.Tensor
 
 
 class Recall(tf.Module):
@@ -96,20 +99,17 @@ class Recall(tf.Module):
         units: as the model reads them.
         motion: the same, as of `places.motion`.
         passages: what they sound like.
-        place: [unit], where in the beat each unit begins, seconds.
-        beat: seconds; 0 for a song that keeps none.
+        bars: the song's time.
 
     Attributes:
         longer: a variable, by which the times are longer for which the song's order is followed: each song has a length
             of its own from which on pieces copy it.
     """
 
-    def __init__(self, units: Places, motion: Places, passages: Passages, place: np.ndarray, beat: float):
+    def __init__(self, units: Places, motion: Places, passages: Passages, bars: Bars):
         super().__init__()
-        self.units, self.motion, self.passages = units, motion, passages
-        self.place, self.beat = tf.constant(place, tf.float32), beat
+        self.units, self.motion, self.passages, self.bars = units, motion, passages, bars
         self.longer = tf.Variable(1.0, trainable=False)
-        self.on_beat = tf.constant(bell(place, beat) if beat else np.zeros([0, self.place.shape[0]], np.float32))
         self.step_seconds = passages.step_seconds
         self.count, self.dimension = units.points.shape
         begins = passages.begins.numpy()
@@ -119,10 +119,18 @@ class Recall(tf.Module):
 
     def begin(self, pieces: tf.Tensor) -> State:
         """Nothing was heard yet."""
-        nothing, none = tf.zeros([pieces]), tf.zeros([pieces, self.count])
-        lately, course = tf.zeros([pieces, self.dimension]), tf.fill([pieces], -1)
-        left = tf.zeros([pieces], tf.int32)
-        return State(tf.fill([pieces], -1), left, none + FORGOTTEN, none, none, lately, course, nothing)
+        none = tf.zeros([pieces, self.count])
+        return State(
+            last=tf.fill([pieces], -1),
+            left=tf.zeros([pieces], tf.int32),
+            faded=none + FORGOTTEN,
+            barred=none,
+            unlike=none,
+            lately=tf.zeros([pieces, self.dimension]),
+            course=tf.fill([pieces], -1),
+            place=tf.zeros([pieces]),
+            heard=tf.fill([pieces, self.bars.steps], -1),
+        )
 
     def choose(self, drawn: tf.Tensor, state: State, uniform: tf.Tensor) -> tuple[tf.Tensor, State]:
         """The unit for each draw.
@@ -138,12 +146,13 @@ class Recall(tf.Module):
         """
         moment, chance, where = tf.unstack(uniform, RANDOM, 1)
         state = self._on_course(state, chance, where)
-        off = state.lately - tf.gather(self._course, state.course)
-        far = self.units.distances(drawn - BALANCES * off) + state.unlike
+        off, ago = state.lately - tf.gather(self._course, state.course), state.heard[:, 0]
+        wanted = self.bars.as_a_bar_ago(drawn - BALANCES * off, self.units.of(tf.maximum(ago, 0)), ago >= 0)
+        far = self.units.distances(wanted) + state.unlike
         scale = tf.maximum(tf.reduce_min(far, 1), LEAST_DISTANCE * self.dimension)
-        if self.beat:
+        if self.bars.beat:
             began = tf.cast(state.last >= 0, tf.float32)
-            far += self._off_the_beat(KEEPS_METER * scale * began, state)
+            far += self.bars.off_the_beat(KEEPS_METER * scale * began, state.place)
         heard = tf.exp(tf.math.log(AVOIDS_HEARD * scale)[:, None] - state.faded)
         stands_back = tf.add_n([far, heard, state.barred])
         other = tf.argmin(stands_back, 1, tf.int32)
@@ -165,11 +174,6 @@ class Recall(tf.Module):
         lately = tf.where(begins[:, None], tf.gather(self._course, course), state.lately)
         return state._replace(course=course, lately=lately)
 
-    def _off_the_beat(self, weight: tf.Tensor, state: State) -> tf.Tensor:
-        """[pieces, unit], 0 for units from where the beat has come to, up to `weight`, [pieces], for others."""
-        here = waves(state.place, self.beat, self.on_beat.shape[0])
-        return tf.linalg.matmul(weight[:, None] * here, self.on_beat)
-
     def _after(self, unit: tf.Tensor, follows: tf.Tensor, state: State, moment: tf.Tensor) -> State:
         """The state once `unit` [pieces] was heard, which `follows` [pieces] the last or not.
 
@@ -190,16 +194,11 @@ class Recall(tf.Module):
             faded=tf.minimum(state.faded - math.log(1 - self._share_of(FORGET_SECONDS)), away),  # is heard with it
             barred=tf.roll(tf.where(is_thread, barred, tf.nn.relu(state.barred - BARRED)), 1, 1),
             unlike=tf.roll((1 - share) * state.unlike + unlike, 1, 1),
-            place=self._next_place(unit, state),
             lately=state.lately + self._share_of(BALANCE_SECONDS) * (self.units.of(unit) - state.lately),
             course=state.course,
+            place=self.bars.next_place(state.place, unit, state.last < 0),
+            heard=tf.concat([state.heard[:, 1:], unit[:, None]], 1),
         )
-
-    def _next_place(self, unit: tf.Tensor, state: State) -> tf.Tensor:
-        if not self.beat:
-            return state.place
-        here = tf.where(state.last < 0, tf.gather(self.place, unit), state.place)
-        return tf.math.floormod(here + self.step_seconds, self.beat)
 
     def _share_of(self, seconds: float) -> float:
         """What one step counts in a mean over the last seconds."""
@@ -214,7 +213,8 @@ class Recall(tf.Module):
         """Write what `load` reads."""
         kept = {name: getattr(self.passages, name).numpy() for name in ARRAYS}
         kept |= {name: getattr(self.passages, name) for name in NUMBERS}
-        kept |= {"place": self.place.numpy(), "beat": self.beat}
+        kept |= {name: getattr(self.bars, name).numpy() for name in OF_BARS}
+        kept |= {name: getattr(self.bars, name) for name in BAR_NUMBERS}
         for name in PLACES:
             places = getattr(self, name)
             kept |= {name: places.points, f"{name}_lonely": places.lonely}
@@ -225,8 +225,9 @@ class Recall(tf.Module):
         """Raises UserError for a file that is missing or spoiled."""
         with stored_arrays(file, TRAIN_AGAIN) as stored:
             units, motion = (Places(stored[name], stored[f"{name}_lonely"]) for name in PLACES)
-            arrays, numbers = (stored[name] for name in ARRAYS), (stored[name].item() for name in NUMBERS)
-            return cls(units, motion, Passages(*arrays, *numbers), stored["place"], stored["beat"].item())
+            passages = Passages(*(stored[name] for name in ARRAYS), *(stored[name].item() for name in NUMBERS))
+            told = {name: stored[name] for name in OF_BARS} | {name: stored[name].item() for name in BAR_NUMBERS}
+            return cls(units, motion, passages, Bars(**told, step_seconds=passages.step_seconds))
 
 
 def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Recall:
@@ -241,35 +242,13 @@ def make_recall(encoded: np.ndarray, part: np.ndarray, encoding: Encoding) -> Re
     size, hop = encoding.settings.frame_length, encoding.settings.hop_length
     span = frames.samples_of(kept.length, size, hop)
     sounds = [part[start * hop : start * hop + span] for start in kept.starts]
-    beat = (bar_seconds(part, encoding.sample_rate) or 0.0) / BEATS
     seconds = step_seconds * (kept.starts[:, None] + np.arange(kept.length)).ravel()
     return Recall(
         Places(units, loneliness(units)),
         motion(units, step_seconds),
         make_passages(sounds, kept, size, hop, encoding.sample_rate),
-        seconds % beat if beat else np.zeros(len(seconds)),
-        beat,
+        make_bars(part, encoding.sample_rate, encoded, seconds, step_seconds),
     )
-
-
-def bell(place: np.ndarray, beat: float) -> np.ndarray:
-    """How far off the beat places [unit], seconds, are, as a sum of waves: [wave, unit], to be multiplied by `waves`.
-
-    1 - exp(-(off / `METER_SECONDS`)²) by its Fourier series, which one product sums up for all units.
-    """
-    narrow = math.pi * METER_SECONDS / beat
-    count = math.ceil(math.sqrt(-math.log(LEAST_WAVE)) / narrow)
-    order = np.arange(1, count + 1)[:, None]
-    heights = 2 * METER_SECONDS * math.sqrt(math.pi) / beat * np.exp(-np.square(narrow * order))
-    angles = 2 * math.pi * order * place / beat
-    flat = np.full([1, len(place)], 1 - METER_SECONDS * math.sqrt(math.pi) / beat)
-    return np.concatenate([flat, -heights * np.cos(angles), -heights * np.sin(angles)]).astype(np.float32)
-
-
-def waves(place: tf.Tensor, beat: float, count: int) -> tf.Tensor:
-    """Places [pieces], seconds -> [pieces, count], to be multiplied by what `bell` gave."""
-    angles = place[:, None] * tf.constant(2 * math.pi / beat * np.arange(1, (count + 1) // 2), tf.float32)
-    return tf.concat([tf.ones_like(angles[:, :1]), tf.cos(angles), tf.sin(angles)], 1)
 
 
 def course(units: np.ndarray, share: float) -> np.ndarray:

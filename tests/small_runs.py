@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from sonicrnn.bars import Bars
 from sonicrnn.calibration import Calibration
 from sonicrnn.config import Settings, dump_settings
 from sonicrnn.files import write_text
@@ -71,6 +72,8 @@ def make_run(folder: Path, song: npt.NDArray[np.float32], tree: dict[str, Any]) 
         rows = encoding.encode(tf.constant(song[None]))[0].numpy()
         made = make_recall(rows, song, encoding)
         # A song as short as these keeps no beat that could be told; here it has one.
-        place = made.step_seconds * np.arange(made.count) % BEAT_SECONDS
-        Recall(made.units, made.motion, made.passages, place, BEAT_SECONDS).save(run.recall)
+        step, bar = made.step_seconds, 3 * BEAT_SECONDS
+        repeats = np.full(made.dimension, 0.5)
+        bars = Bars(step * np.arange(made.count) % bar, repeats, BEAT_SECONDS, bar, step)
+        Recall(made.units, made.motion, made.passages, bars).save(run.recall)
     return run

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from sonicrnn import calibrate_recall, recall
+from sonicrnn import bars, calibrate_recall, recall
+from sonicrnn.bars import Bars
 from sonicrnn.calibration import Calibration
 from sonicrnn.config import FrameSettings, ModelSettings, Settings
 from sonicrnn.encoding import Encoding
@@ -43,21 +44,33 @@ def nearest_only(monkeypatch: Any) -> None:
 
 
 def of_units(
-    units: Samples, begins: tuple[int, ...] = (0,), lonely: Samples | None = None, beat: float = 0.0
+    units: Samples,
+    begins: tuple[int, ...] = (0,),
+    lonely: Samples | None = None,
+    bar: float = 0.0,
+    repeats: float = 0.0,
 ) -> Recall:
     places = Places(units, np.zeros(len(units)) if lonely is None else lonely)
     first = np.arange(len(units)) + np.cumsum(np.isin(np.arange(len(units)), begins))
     rows = np.zeros([first[-1] + 1, HOP], np.int16)
-    return recall_of(places, rows, first, 1.0, HOP, round(HOP / STEP_SECONDS), beat)
+    return recall_of(places, rows, first, 1.0, HOP, round(HOP / STEP_SECONDS), bar, repeats)
 
 
 def recall_of(
-    places: Places, rows: Samples, first: Samples, scale: float, frame_length: int, rate: int, beat: float = 0.0
+    places: Places,
+    rows: Samples,
+    first: Samples,
+    scale: float,
+    frame_length: int,
+    rate: int,
+    bar: float = 0.0,
+    repeats: float = 0.0,
 ) -> Recall:
-    """With the place of each unit in a beat of some seconds, if there is one."""
-    place = STEP_SECONDS * np.arange(len(first)) % (beat or 1.0)
+    """With bars of some seconds and two beats, if there are any, each so far as the one before it."""
+    place = STEP_SECONDS * np.arange(len(first)) % (bar or 1.0)
     passages = Passages(rows, first, scale, frame_length, rate)
-    return Recall(places, motion(places.points, STEP_SECONDS), passages, place, beat)
+    in_bars = Bars(place, np.full(places.points.shape[1], repeats), bar / 2, bar, STEP_SECONDS)
+    return Recall(places, motion(places.points, STEP_SECONDS), passages, in_bars)
 
 
 def sound_of(made: Recall, frames: Samples, known: Samples | None = None) -> tf.Tensor:
@@ -77,7 +90,7 @@ def walk(made: Recall, drawn: Samples, uniform: float = 0.5, leaves: float = 1.0
 @pytest.mark.parametrize("beat", [0.0, 1.3])
 def test_the_beat_goes_on_where_the_song_keeps_one(units: Samples, beat: float) -> None:
     """Whatever is drawn, and however often passages change: each unit begins where the beat has come to."""
-    made = of_units(units, beat=beat)
+    made = of_units(units, bar=2 * beat)
     drawn = np.random.default_rng(3).standard_normal([120, 12]).astype(np.float32)
     chosen = np.array(walk(made, drawn))
     assert np.sum(np.diff(chosen) != 1) > 10
@@ -89,15 +102,20 @@ def test_the_beat_goes_on_where_the_song_keeps_one(units: Samples, beat: float) 
         assert in_step < 0.4
 
 
-@pytest.mark.parametrize("beat", [0.3, 0.5, 2.0])
-def test_how_far_off_the_beat_a_unit_is_is_summed_up_by_waves(beat: float) -> None:
-    place, here = np.linspace(0, beat, 50), np.linspace(0, 0.99 * beat, 7).astype(np.float32)
-    told = recall.bell(place, beat)
-    found = recall.waves(tf.constant(here), beat, len(told)).numpy() @ told
-    off = np.abs(place - here[:, None])
-    off = np.minimum(off, beat - off)
-    expected = 1 - np.exp(-np.square(off / recall.METER_SECONDS))
-    np.testing.assert_allclose(found, expected, atol=0.03 if beat < 0.4 else 2e-3)
+@pytest.mark.parametrize("bar", [0.0, 1.6])
+def test_a_bar_is_as_the_one_before_it_in_other_words(bar: float) -> None:
+    """Of a song that says four things again and again, each of them in a bar; draws say nothing."""
+    random = np.random.default_rng(4)
+    said = np.tile(random.standard_normal([4, 32, 12]), [8, 1, 1]).reshape(-1, 12)
+    units = (said + 0.3 * random.standard_normal(said.shape)).astype(np.float32)
+    drawn = random.standard_normal([320, 12]).astype(np.float32)
+    chosen = np.array(walk(of_units(units, bar=bar, repeats=0.7), drawn))
+    alike = np.corrcoef(units[chosen[32:]].ravel(), units[chosen[:-32]].ravel())[0, 1]
+    assert np.mean(chosen[32:] == chosen[:-32]) < 0.1  # what was just heard stands back
+    if bar:
+        assert alike > 0.25
+    else:
+        assert alike < 0.05
 
 
 @pytest.mark.usefixtures("nearest_only")
@@ -414,6 +432,9 @@ def test_it_is_followed_for_as_long_as_that_copies_little(
 
 def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) -> None:
     file = tmp_path / "recall.npz"
+    repeats = np.linspace(0, 1, made.dimension)
+    in_bars = Bars(made.step_seconds * np.arange(made.count) % 1.5, repeats, 0.5, 1.5, made.step_seconds)
+    made = Recall(made.units, made.motion, made.passages, in_bars)
     made.save(file)
     loaded = Recall.load(file)
     for name in ARRAYS:
@@ -423,8 +444,9 @@ def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) ->
         np.testing.assert_array_equal(getattr(loaded, name).lonely, getattr(made, name).lonely)
     for name in NUMBERS:
         assert getattr(loaded.passages, name) == getattr(made.passages, name)
-    np.testing.assert_array_equal(loaded.place, made.place)
-    assert loaded.beat == made.beat
+    for name in bars.ARRAYS:
+        np.testing.assert_array_equal(getattr(loaded.bars, name), getattr(made.bars, name))
+    assert (loaded.bars.beat, loaded.bars.bar, loaded.bars.steps) == (0.5, 1.5, made.bars.steps)
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UserError, match="train the run again"):
         Recall.load(file)

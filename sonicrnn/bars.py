@@ -1,0 +1,132 @@
+"""How a recall keeps the song's time: its beat goes on, and a bar is as the one before it, as far as the song's are.
+
+Most songs say the same again a bar later, in other words. Passages from here and there do not by themselves: each would
+be in time with the next, and no bar like the last, so that of the slow rise and fall of the loudness that is the song's
+pulsation little would be left.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from sonicrnn.meter import BEATS, bar_seconds
+from sonicrnn.portrait import PULSATION_FACTOR, usual_pulsations
+
+METER_SECONDS = 0.08  # from which on it is another place of the beat
+KEEPS_BAR = 0.5  # how much another place of the bar counts at most, beside another one of the beat
+REPEATS = 1.25  # × the root of how alike bars are: so far a draw is moved to what was heard a bar ago
+MOST_REPEATED = 0.95
+LEAST_BARS = 4  # of a song, that tell how alike they are
+MOST_FRAMES = 20_000  # that are asked for that
+LEAST_WAVE = 1e-3  # of those that make up how far off the beat a unit is, beside the first
+ARRAYS, NUMBERS = ("place", "repeats"), ("beat", "bar")
+
+
+class Bars(tf.Module):
+    """The song's time at each of its units.
+
+    Args:
+        place: [unit], where in the bar each begins, seconds.
+        repeats: [dimension], 0..1, how far a draw is moved to what was heard a bar ago.
+        beat: seconds; 0 for a song that does not keep one throughout.
+        bar: seconds, so many beats as the song's pulsation has; 0 without a beat.
+        step_seconds: between units.
+    """
+
+    def __init__(self, place: np.ndarray, repeats: np.ndarray, beat: float, bar: float, step_seconds: float):
+        super().__init__()
+        self.place, self.repeats = tf.constant(place, tf.float32), tf.constant(repeats, tf.float32)
+        self.beat, self.bar, self.step_seconds = beat, bar, step_seconds
+        self.steps = max(1, round(bar / step_seconds))
+        self._orders = wave_orders(beat, bar) if beat else np.zeros(0)
+        self.on_beat = tf.constant(bell(place, beat, bar) if beat else np.zeros([0, len(place)], np.float32))
+
+    def as_a_bar_ago(self, drawn: tf.Tensor, ago: tf.Tensor, is_known: tf.Tensor) -> tf.Tensor:
+        """Draws [pieces, dimension], moved to what was heard a bar ago, [pieces, dimension], where that `is_known`."""
+        return drawn + tf.cast(is_known, tf.float32)[:, None] * self.repeats * (ago - drawn)
+
+    def off_the_beat(self, weight: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+        """How far units are from where the bar has come to, `place` [pieces]: [pieces, unit] × `weight` [pieces].
+
+        0 for the same place, 1 for another one of the beat, up to 1 + `KEEPS_BAR` for the same of another beat.
+        """
+        here = waves(place, self.bar, self._orders)
+        return tf.linalg.matmul(weight[:, None] * here, self.on_beat)
+
+    def next_place(self, place: tf.Tensor, unit: tf.Tensor, is_first: tf.Tensor) -> tf.Tensor:
+        """Where the bar has come to after a unit, [pieces]; the first one tells where it is."""
+        if not self.beat:
+            return place
+        here = tf.where(is_first, tf.gather(self.place, unit), place)
+        return tf.math.floormod(here + self.step_seconds, self.bar)
+
+
+def make_bars(part: np.ndarray, rate: int, encoded: np.ndarray, seconds: np.ndarray, step_seconds: float) -> Bars:
+    """Those of a song's part.
+
+    Args:
+        part: [samples] at full scale 1.
+        rate: Hz.
+        encoded: [frames, dimension], the part.
+        seconds: [unit], where in the part each unit begins.
+        step_seconds: between frames.
+    """
+    beat = (bar_seconds(part, rate) or 0.0) / BEATS
+    bar = _bar(beat, usual_pulsations(part, rate)) if beat else 0.0
+    steps = round(bar / step_seconds)
+    told = bool(steps) and len(encoded) >= LEAST_BARS * steps
+    repeats = REPEATS * np.sqrt(alike(encoded, steps)) if told else np.zeros(encoded.shape[1])
+    return Bars(seconds % bar if bar else 0 * seconds, np.minimum(MOST_REPEATED, repeats), beat, bar, step_seconds)
+
+
+def _bar(beat: float, pulsations: list[float]) -> float:
+    """As many beats as the most usual pulsation per minute has; where it has none in full, `BEATS`: seconds."""
+    for found in pulsations[:1]:
+        beats = max(1, round(60.0 / found / beat))
+        if abs(math.log(60.0 / found / (beats * beat))) <= math.log(PULSATION_FACTOR):
+            return beats * beat
+    return BEATS * beat
+
+
+def alike(encoded: np.ndarray, steps: int) -> np.ndarray:
+    """How much of each figure of a frame [frames, dimension] is as it was so many steps before, [dimension] 0..1.
+
+    It is the correlation, 0 where that is less; of a long song that of frames spread over it.
+    """
+    places = np.unique(np.linspace(0, len(encoded) - steps - 1, MOST_FRAMES).astype(int))
+    before, after = encoded[places], encoded[places + steps]
+    before, after = before - before.mean(0), after - after.mean(0)
+    return np.clip((before * after).mean(0) / np.maximum(before.std(0) * after.std(0), 1e-9), 0.0, 1.0)
+
+
+def wave_orders(beat: float, bar: float) -> np.ndarray:
+    """Of the waves, in a bar, that make up `bell`: one for the bar, and those of the beat."""
+    narrow = math.pi * METER_SECONDS / beat
+    count = math.ceil(math.sqrt(-math.log(LEAST_WAVE)) / narrow)
+    return np.concatenate([[1], round(bar / beat) * np.arange(1, count + 1)])
+
+
+def bell(place: np.ndarray, beat: float, bar: float) -> np.ndarray:
+    """How far off places [unit], seconds, are in the bar, as a sum of waves: [wave, unit], to multiply by `waves`.
+
+    That is 1 - exp(-(off / `METER_SECONDS`)²) of the beat, by its Fourier series, which one product sums up for all
+    units; and of the bar (1 - cos) / 2 × `KEEPS_BAR`.
+    """
+    orders = wave_orders(beat, bar)
+    narrow = math.pi * METER_SECONDS / bar
+    wide = METER_SECONDS * math.sqrt(math.pi) / beat
+    heights = 2 * wide * np.exp(-np.square(narrow * orders))
+    heights[0] = KEEPS_BAR / 2
+    angles = 2 * math.pi * orders[:, None] * place / bar
+    flat = np.full([1, len(place)], 1 - wide + KEEPS_BAR / 2)
+    heights = heights[:, None]
+    return np.concatenate([flat, -heights * np.cos(angles), -heights * np.sin(angles)]).astype(np.float32)
+
+
+def waves(place: tf.Tensor, bar: float, orders: np.ndarray) -> tf.Tensor:
+    """Places [pieces], seconds -> [pieces, wave], to multiply by what `bell` gave."""
+    angles = place[:, None] * tf.constant(2 * math.pi / bar * orders, tf.float32)
+    return tf.concat([tf.ones_like(angles[:, :1]), tf.cos(angles), tf.sin(angles)], 1)
