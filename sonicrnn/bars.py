@@ -51,7 +51,7 @@ class Bars(tf.Module):
     def off_the_beat(self, weight: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """How far units are from where the bar has come to, `place` [pieces]: [pieces, unit] × `weight` [pieces].
 
-        0 for the same place, 1 for another one of the beat, up to 1 + `KEEPS_BAR` for the same of another beat.
+        0 for the same place, 1 for another one of the beat, and up to `KEEPS_BAR` more for another beat.
         """
         here = waves(place, self.bar, self._orders)
         return tf.linalg.matmul(weight[:, None] * here, self.on_beat)

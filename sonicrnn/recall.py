@@ -146,8 +146,10 @@ class Recall(tf.Module):
         """
         moment, chance, where = tf.unstack(uniform, RANDOM, 1)
         state = self._on_course(state, chance, where)
-        off, ago = state.lately - tf.gather(self._course, state.course), state.heard[:, 0]
-        wanted = self.bars.as_a_bar_ago(drawn - BALANCES * off, self.units.of(tf.maximum(ago, 0)), ago >= 0)
+        wanted = drawn - BALANCES * (state.lately - tf.gather(self._course, state.course))
+        if self.bars.bar:
+            ago = state.heard[:, 0]
+            wanted = self.bars.as_a_bar_ago(wanted, self.units.of(tf.maximum(ago, 0)), ago >= 0)
         far = self.units.distances(wanted) + state.unlike
         scale = tf.maximum(tf.reduce_min(far, 1), LEAST_DISTANCE * self.dimension)
         if self.bars.beat:
