@@ -138,11 +138,11 @@ class DataSettings(Section):
 
 
 class HeadSettings(Section):
-    kind: Literal["mse", "spectral", "gaussian", "mixture", "softmax", "gan"] = "mixture"
+    kind: Literal["mse", "spectral", "gaussian", "mixture", "softmax", "gan", "flow"] = "mixture"
     mixtures: int = Field(8, ge=1, le=256, description="Gaussians of the mixture head")
     levels: int = Field(256, ge=2, le=4096, description="µ-law levels of each figure, of the softmax head")
-    width: int = Field(384, ge=1, le=16_384, description="of the gan head's denoiser")
-    layers: int = Field(2, ge=1, le=16, description="of the gan head's denoiser")
+    width: int = Field(384, ge=1, le=16_384, description="of the gan head's denoiser, of the flow head's couplings")
+    layers: int = Field(2, ge=1, le=16, description="of the gan head's denoiser; couplings of the flow head")
     revise: int = Field(1, ge=0, le=16, description="times that a drawn frame is noised again and denoised, gan head")
 
 
@@ -158,6 +158,9 @@ class ModelSettings(Section):
         False, description="waveform: frames are seen as images, phase against amplitude, by 2-D convolutions"
     )
     widths: list[Annotated[int, Field(ge=1, le=16_384)]] = Field([199, 256], min_length=1, max_length=16)
+    slow: list[Annotated[float, Field(ge=1, le=100_000)]] = Field(
+        [], description="gru: how many times longer each layer remembers than its gates say; empty: 1 each"
+    )
     skip: bool = Field(False, description="the input goes to all layers, all layers to the head")
     self_heard: int = Field(
         0,
@@ -190,6 +193,14 @@ class ModelSettings(Section):
     def _hears_one_thing(self) -> ModelSettings:
         if self.scheduled and (self.self_heard or self.input_noise):
             raise ValueError("scheduled says what is heard: leave self_heard and input_noise at 0")
+        return self
+
+    @model_validator(mode="after")
+    def _has_layers_that_can_be_slow(self) -> ModelSettings:
+        if self.slow and self.cell != "gru":
+            raise ValueError(f"slow is for cell gru, not {self.cell}")
+        if self.slow and len(self.slow) != len(self.widths):
+            raise ValueError(f"slow names {len(self.slow)} layers, but widths {len(self.widths)}: one number for each")
         return self
 
 
@@ -327,6 +338,8 @@ class Settings(Section):
                 f"{head.levels} levels for each of {made.frame_length} samples are too many for a softmax head: take "
                 f"frames.frame_length={MOST_LOGITS // head.levels} or less"
             )
+        if head.kind == "flow" and 1 in (made.parts, made.components, made.frame_length):
+            raise ValueError("model.head.kind flow is for frames of two figures or more")
         if self.model.image and (made.kind != "waveform" or made.frame_length < SMALLEST_IMAGE):
             raise ValueError(
                 f"model.image is for waveform frames of {SMALLEST_IMAGE} samples or more, not for {made.kind} frames "

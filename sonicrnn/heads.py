@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from sonicrnn.config import HeadSettings
 from sonicrnn.denoiser import Denoiser
+from sonicrnn.flow import Flow
 
 # The narrowest and widest Gaussian that a head can predict, as logarithms, for frames of unit variance: a narrower one
 # would reward a model that knows single training frames by heart, without bound.
@@ -282,14 +283,16 @@ def uniform_of(noise: tf.Tensor) -> tf.Tensor:
     return 0.5 * tf.math.erfc(-noise / math.sqrt(2))
 
 
-Head = MeanSquaredError | GaussianMixture | Quantised | Denoiser
+Head = MeanSquaredError | GaussianMixture | Quantised | Denoiser | Flow
 
 
 def make_head(settings: HeadSettings, dimension: int, seed: int = 1) -> Head:
-    """The head that the settings name, for frames of `dimension` figures; `seed` is of a denoiser's first weights."""
+    """The head that the settings name, for frames of `dimension` figures; `seed` is of its first weights."""
     if settings.kind == "gan":
         made = settings
         return Denoiser(dimension, made.width, made.layers, made.revise, seed, name="head")
+    if settings.kind == "flow":
+        return Flow(dimension, settings.width, settings.layers, LOG_SCALE_RANGE, seed, name="head")
     if settings.kind == "mse":
         return MeanSquaredError(dimension, name="head")
     if settings.kind == "spectral":

@@ -17,10 +17,20 @@ BLOCK_BYTES = 3 << 20  # of what the gates of a block's steps take
 
 @keras.saving.register_keras_serializable("sonicrnn")
 class GRU(keras.layers.GRU):
-    """`keras.layers.GRU` (`reset_after=True`) with the gradient written out."""
+    """`keras.layers.GRU` (`reset_after=True`) with the gradient written out.
+
+    Args:
+        slow: 1 or more; the state moves by one part in so many of what the gates say, and remembers longer (Yamashita
+            and Tani, "Emergence of Functional Hierarchy in a Multiple Timescale Neural Network Model", PLoS Comput.
+            Biol. 2008).
+    """
+
+    def __init__(self, units: int, slow: float = 1.0, **arguments):
+        super().__init__(units, **arguments)
+        self.slow = slow
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        if _beyond_fast_path(self, mask, training) or not self.reset_after:
+        if self._is_keras(mask, training):
             return super().inner_loop(sequences, initial_state, mask, training)
         cell, sequences = self.cell, _in_its_order(self, sequences)
         state = initial_state[0] if isinstance(initial_state, (list, tuple)) else initial_state
@@ -30,17 +40,30 @@ class GRU(keras.layers.GRU):
             tf.convert_to_tensor(cell.kernel),
             tf.convert_to_tensor(cell.recurrent_kernel),
             tf.convert_to_tensor(cell.bias),
+            self.slow,
         )
         outputs.set_shape([sequences.shape[1], sequences.shape[0], cell.units])  # a loop does not know
         return outputs[-1], tf.transpose(outputs, [1, 0, 2]), [outputs[-1]]
 
     def step(self, inputs, states):
         """One step by itself: inputs [batch, feature] and the states before it -> output and states after it."""
-        if _beyond_fast_path(self, None, False) or not self.reset_after:
+        if self._is_keras(None, False):
             return _cell_step(self, inputs, states)
         cell = self.cell
-        h = gru_step(inputs, states[0], *map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel, cell.bias)))
+        kernel, recurrent, bias = map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel, cell.bias))
+        h = gru_step(inputs, states[0], kernel, recurrent, bias, self.slow)
         return h, [h]
+
+    def _is_keras(self, mask, training: bool) -> bool:
+        """Whether Keras' own layer does the work. Raises ValueError for what it has no slow layers for."""
+        if self.slow == 1:
+            return _beyond_fast_path(self, mask, training) or not self.reset_after
+        if mask is not None or not self.reset_after or not _is_plain(self.cell, training):
+            raise ValueError("a slow GRU has the usual activations and biases, and no mask or dropout of its own")
+        return False
+
+    def get_config(self):
+        return super().get_config() | ({} if self.slow == 1 else {"slow": self.slow})
 
 
 @keras.saving.register_keras_serializable("sonicrnn")
@@ -72,19 +95,17 @@ def _cell_step(layer: keras.layers.Layer, inputs, states):
 
 
 def _beyond_fast_path(layer: keras.layers.Layer, mask, training: bool) -> bool:
-    cell = layer.cell
-    plain = (
+    # cuDNN is faster still on a GPU, and Keras takes it by itself.
+    gpu = bool(tf.config.list_logical_devices("GPU"))
+    return not _is_plain(layer.cell, training) or mask is not None or layer.unroll or gpu
+
+
+def _is_plain(cell: keras.layers.Layer, training: bool) -> bool:
+    return (
         cell.use_bias
         and keras.activations.serialize(cell.activation) == "tanh"
         and keras.activations.serialize(cell.recurrent_activation) == "sigmoid"
         and not (training and (cell.dropout or cell.recurrent_dropout))
-    )
-    # cuDNN is faster still on a GPU, and Keras takes it by itself.
-    return (
-        not plain
-        or mask is not None
-        or layer.unroll
-        or bool(tf.config.list_logical_devices("GPU"))
     )
 
 
@@ -93,7 +114,7 @@ def _in_its_order(layer: keras.layers.Layer, sequences: tf.Tensor) -> tf.Tensor:
     return tf.reverse(sequences, [1]) if layer.go_backwards else sequences
 
 
-def gru_step(inputs, state, kernel, recurrent, bias):
+def gru_step(inputs, state, kernel, recurrent, bias, slow=1.0):
     """inputs [batch, feature], state [batch, width] -> the state after one step; the others as of `gru_sequence`.
 
     In fewer operations than Keras' cell takes: for one piece they cost as much as the products.
@@ -104,18 +125,33 @@ def gru_step(inputs, state, kernel, recurrent, bias):
     gate, q = tf.split(tf.nn.bias_add(tf.linalg.matmul(state, recurrent), of_state), [2 * width, width], -1)
     z, r = tf.split(tf.sigmoid(to_gate + gate), 2, -1)
     candidate = tf.tanh(to_candidate + r * q)
-    return candidate + z * (state - candidate)
+    return candidate + _kept(z, slow) * (state - candidate)
 
 
-@tf.custom_gradient
-def gru_sequence(inputs, state, kernel, recurrent, bias):
+def _kept(gate, slow):
+    """What stays of the state: as much as the update gate says, or of what would go, all but one part in `slow`."""
+    return gate if slow == 1 else 1 - (1 - gate) / slow
+
+
+def gru_sequence(inputs, state, kernel, recurrent, bias, slow=1.0):
     """inputs [time, batch, feature], state [batch, width] -> outputs [time, batch, width].
 
     kernel [feature, 3 * width], recurrent [width, 3 * width] and bias [2, 3 * width] hold the update gate z, the reset
     gate r and the candidate, as in Keras:
 
         h' = z * h + (1 - z) * tanh(x_h + r * q),    q = h @ U_h + b_h
+
+    where 1 - z is divided by `slow`.
     """
+
+    @tf.custom_gradient
+    def through(*tensors):
+        return _gru_and_gradient(slow, *tensors)
+
+    return through(inputs, state, kernel, recurrent, bias)
+
+
+def _gru_and_gradient(slow, inputs, state, kernel, recurrent, bias):
     time, width = tf.shape(inputs)[0], recurrent.shape[0]
     length = _block_length(inputs, 3 * width)
     # What is added to both parts of a gate is added once.
@@ -134,7 +170,7 @@ def gru_sequence(inputs, state, kernel, recurrent, bias):
             z, r = tf.split(gate, 2, -1)
             q += recall_bias
             candidate = tf.tanh(tf.gather(to_candidate, step) + r * q)
-            h = candidate + z * (h - candidate)
+            h = candidate + _kept(z, slow) * (h - candidate)
             return h, _written(arrays, first + step, (h, gate, candidate, q))
 
         return _loop(tf.shape(part)[0], forward, h, arrays)
@@ -152,8 +188,9 @@ def gru_sequence(inputs, state, kernel, recurrent, bias):
             gate, candidate, q = (array.gather(tf.range(first, last)) for array in known)
             z, r = tf.split(gate, 2, -1)
             # How much a change of h' at a step changes each pre-activation: known for all steps beforehand.
-            to_candidate = (1 - z) * (1 - tf.square(candidate))
-            to_update = (before - candidate) * z * (1 - z)
+            kept = _kept(z, slow)
+            to_candidate = (1 - kept) * (1 - tf.square(candidate))
+            to_update = (before - candidate) * z * (1 - kept)
             to_reset = to_candidate * q * r * (1 - r)
             factors = tf.stack([to_update, to_reset, to_candidate * r], 2)  # [time, batch, 3, width]
             ahead = upstream[first:last]
@@ -162,7 +199,7 @@ def gru_sequence(inputs, state, kernel, recurrent, bias):
                 step = last - first - 1 - back
                 dh += tf.gather(ahead, step)
                 du = tf.reshape(tf.gather(factors, step) * dh[:, None, :], [-1, 3 * width])
-                before = dh * tf.gather(z, step) + tf.linalg.matmul(du, transposed)
+                before = dh * tf.gather(kept, step) + tf.linalg.matmul(du, transposed)
                 return before, _written(arrays, step, (dh,))
 
             dstate, dkernel, drecurrent, dbias = carry

@@ -20,7 +20,8 @@ def recurrent_layer(made: ModelSettings, index: int, seed: int) -> keras.layers.
         "name": f"{made.cell}_{index}",
     }
     if made.cell == "gru":
-        return GRU(**arguments, bias_initializer=UpdateBias(made.update_bias))
+        slow = made.slow[index] if made.slow else 1.0
+        return GRU(**arguments, slow=slow, bias_initializer=UpdateBias(made.update_bias))
     return LSTM(**arguments, bias_initializer=ForgetBias(made.forget_bias), unit_forget_bias=False)
 
 

@@ -205,6 +205,9 @@ def test_the_description_has_every_setting_with_its_default() -> None:
             {"model": {"head": {"kind": "softmax"}}, "frames": {"kind": "waveform", "frame_length": 257}},
             "take frames.frame_length=256 or less",
         ),
+        ({"model": {"head": {"kind": "flow"}}, "frames": {"parts": 1}}, "flow is for frames of two figures or more"),
+        ({"model": {"slow": [8, 1], "cell": "lstm"}}, "slow is for cell gru, not lstm"),
+        ({"model": {"slow": [8], "widths": [4, 4]}}, "slow names 1 layers, but widths 2"),
         ({"model": {"image": True}}, "model.image is for waveform frames"),
         ({"model": {"scheduled": 0.5, "self_heard": 1}}, "leave self_heard and input_noise at 0"),
         (

@@ -22,6 +22,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "lstm": {"cell": "lstm", "widths": [5, 7], "head": {"kind": "gaussian"}},
     "mse": {"widths": [5], "head": {"kind": "mse"}},
     "gan": {"widths": [5], "echo": True, "head": {"kind": "gan", "width": 8}},
+    "flow": {"widths": [5], "echo": True, "head": {"kind": "flow", "width": 8, "layers": 3}},
+    "slow": {"widths": [5, 7], "slow": [16, 1], "skip": True},
     "front": {"front": [8, 3], "widths": [5, 7]},
     "skip": {"widths": [5, 7, 4], "skip": True},
     "noisy": {

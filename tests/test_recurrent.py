@@ -184,6 +184,50 @@ def test_the_gradient_is_the_slope_in_double_precision(kind: str) -> None:
     assert_near(made, slopes, 1e-8)
 
 
+# Slow layers ------------------------------------------------------------------------------------------------------
+
+
+def slow_layers(slow: float = 6.0) -> tuple[GRU, keras.layers.GRU]:
+    """A slow layer, and Keras' own with the same weights."""
+    layer, plain = pair("gru", return_sequences=True, return_state=True)
+    made = GRU(WIDTH, slow=slow, return_sequences=True, return_state=True)
+    made.build((None, None, FEATURE))
+    made.set_weights(layer.get_weights())
+    return made, plain
+
+
+def test_a_slow_layer_moves_by_a_part_of_what_keras_would() -> None:
+    slow, plain = slow_layers(6.0)
+    inputs, state = tf.constant(noise(BATCH, TIME, FEATURE)), initial("gru")[0]
+    made, *last = slow(inputs, initial_state=[state])
+    for index in range(TIME):
+        moved, _ = plain.cell(inputs[:, index], [state])
+        stepped, _ = slow.step(inputs[:, index], [state])
+        state = state + (moved - state) / 6.0
+        np.testing.assert_allclose(made[:, index], state, atol=1e-5)
+        np.testing.assert_allclose(stepped, state, atol=1e-5)
+    np.testing.assert_allclose(last[0], state, atol=1e-5)
+
+
+def test_a_slow_layers_gradient_is_the_slope_in_double_precision() -> None:
+    random = np.random.default_rng(1)
+    shapes = [(4, 2, 3), (2, WIDTH), (3, 3 * WIDTH), (WIDTH, 3 * WIDTH), (2, 3 * WIDTH)]
+    arguments = [tf.constant(random.standard_normal(shape), tf.float64) for shape in shapes]
+
+    def total(*given: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.sin(gru_sequence(*given, 5.0)))
+
+    made, slopes = tf.test.compute_gradient(total, arguments, delta=1e-5)
+    assert_near(made, slopes, 1e-8)
+
+
+def test_a_slow_layer_says_so_in_its_configuration_and_has_no_masks() -> None:
+    slow, _ = slow_layers(3.0)
+    assert GRU.from_config(slow.get_config()).slow == 3.0
+    with pytest.raises(ValueError, match="no mask"):
+        slow(noise(BATCH, TIME, FEATURE), mask=tf.ones([BATCH, TIME], tf.bool))
+
+
 def test_backwards_they_are_what_keras_is(kind: str, fast_path: list[str]) -> None:
     fast, plain = pair(kind, return_sequences=True, return_state=True, go_backwards=True)
     inputs = tf.constant(noise(BATCH, TIME, FEATURE))
