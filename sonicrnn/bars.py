@@ -31,7 +31,7 @@ class Bars(tf.Module):
     Args:
         place: [unit], where in the bar each begins, seconds.
         repeats: [dimension], 0..1, how far a draw is moved to what was heard a bar ago.
-        beat: seconds; 0 for a song that does not keep one throughout.
+        beat: seconds; 0 for a song that does not keep one throughout, for which nothing here is asked.
         bar: seconds, so many beats as the song's pulsation has; 0 without a beat.
         step_seconds: between units.
     """
@@ -41,8 +41,9 @@ class Bars(tf.Module):
         self.place, self.repeats = tf.constant(place, tf.float32), tf.constant(repeats, tf.float32)
         self.beat, self.bar, self.step_seconds = beat, bar, step_seconds
         self.steps = max(1, round(bar / step_seconds))
-        self._orders = wave_orders(beat, bar) if beat else np.zeros(0)
-        self.on_beat = tf.constant(bell(place, beat, bar) if beat else np.zeros([0, len(place)], np.float32))
+        if beat:
+            self._orders = wave_orders(beat, bar)
+            self.on_beat = tf.constant(bell(place, beat, bar, self._orders))
 
     def as_a_bar_ago(self, drawn: tf.Tensor, ago: tf.Tensor, is_known: tf.Tensor) -> tf.Tensor:
         """Draws [pieces, dimension], moved to what was heard a bar ago, [pieces, dimension], where that `is_known`."""
@@ -109,13 +110,12 @@ def wave_orders(beat: float, bar: float) -> np.ndarray:
     return np.concatenate([[1], round(bar / beat) * np.arange(1, count + 1)])
 
 
-def bell(place: np.ndarray, beat: float, bar: float) -> np.ndarray:
+def bell(place: np.ndarray, beat: float, bar: float, orders: np.ndarray) -> np.ndarray:
     """How far off places [unit], seconds, are in the bar, as a sum of waves: [wave, unit], to multiply by `waves`.
 
     That is 1 - exp(-(off / `METER_SECONDS`)²) of the beat, by its Fourier series, which one product sums up for all
     units; and of the bar (1 - cos) / 2 × `KEEPS_BAR`.
     """
-    orders = wave_orders(beat, bar)
     narrow = math.pi * METER_SECONDS / bar
     wide = METER_SECONDS * math.sqrt(math.pi) / beat
     heights = 2 * wide * np.exp(-np.square(narrow * orders))

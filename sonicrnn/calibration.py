@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_json
@@ -35,6 +36,8 @@ class Calibration:
         longer: of a recall, for how much longer than usual it follows the song's order, see `Recall.longer`.
         fade: of a recall, seconds either way from where one passage gives way to another, see `Passages.fading`.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     temperature: float = 1.0
     gain: float = 1.0
@@ -67,7 +70,9 @@ class Calibration:
         if not file.is_file():
             return cls()
         try:
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            return cls(**kept | {"portrait": Portrait(**kept["portrait"]) if kept.get("portrait") else None})
-        except (ValueError, TypeError, AttributeError) as error:
+            return TypeAdapter(cls).validate_python(json.loads(file.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            told = "; ".join(".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors())
+            raise UserError(f"{file} cannot be read ({told}): {TRAIN_AGAIN}") from None
+        except ValueError as error:
             raise UserError(f"{file} cannot be read ({error}): {TRAIN_AGAIN}") from None

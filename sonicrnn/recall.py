@@ -147,7 +147,7 @@ class Recall(tf.Module):
         moment, chance, where = tf.unstack(uniform, RANDOM, 1)
         state = self._on_course(state, chance, where)
         wanted = drawn - BALANCES * (state.lately - tf.gather(self._course, state.course))
-        if self.bars.bar:
+        if self.bars.beat:
             ago = state.heard[:, 0]
             wanted = self.bars.as_a_bar_ago(wanted, self.units.of(tf.maximum(ago, 0)), ago >= 0)
         far = self.units.distances(wanted) + state.unlike

@@ -20,7 +20,8 @@ def test_how_far_off_a_unit_is_is_summed_up_by_waves(beat: float, beats: int) ->
     """It is a matter of the place in the beat, and of which beat of the bar it is."""
     bar = beats * beat
     place, here = np.linspace(0, bar, 50), np.linspace(0, 0.99 * bar, 7).astype(np.float32)
-    found = waves(tf.constant(here), bar, wave_orders(beat, bar)).numpy() @ bell(place, beat, bar)
+    orders = wave_orders(beat, bar)
+    found = waves(tf.constant(here), bar, orders).numpy() @ bell(place, beat, bar, orders)
     away = np.abs(place - here[:, None])
     off = np.minimum(away % beat, beat - away % beat)
     expected = 1 - np.exp(-np.square(off / bars.METER_SECONDS))

@@ -78,7 +78,13 @@ def test_a_moved_prediction_fits_a_target_that_is_moved_as_far(head: MeanSquared
     assert np.abs(head.loss(parameters, target + by) - head.loss(parameters, target)).max() > 0.01
 
 
-@pytest.mark.parametrize("spoiled", ["", '{"temperature": 1.0', "[]", '{"warmth": 2}', '{"portrait": {"level": 1}}'])
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        *("", '{"temperature": 1.0', "[]", '{"warmth": 2}', '{"portrait": {"level": 1}}'),
+        *('{"temperature": "warm"}', '{"centre": 3}', '{"gain": null}', '{"tried": [{"score": []}]}'),
+    ],
+)
 def test_a_spoiled_calibration_is_told(tmp_path: Path, spoiled: str) -> None:
     file = tmp_path / "calibration.json"
     file.write_text(spoiled)
