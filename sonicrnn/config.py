@@ -124,6 +124,12 @@ class DataSettings(Section):
     carry: int | None = Field(
         None, ge=1, description="streams: frames over which the state is carried; null: for as long as a stream lasts"
     )
+    speeds: list[Annotated[float, Field(ge=0.5, le=2)]] = Field(
+        [1.0], max_length=16, description="at which the training part is learned from, pitch and pace together"
+    )
+    gains: list[Annotated[float, Field(ge=-24, le=24)]] = Field(
+        [0.0], max_length=16, description="dB, at which the training part is learned from, at each of the speeds"
+    )
 
     @model_validator(mode="after")
     def _carries_whole_sequences(self) -> DataSettings:
@@ -134,6 +140,17 @@ class DataSettings(Section):
             raise ValueError(
                 f"carry {self.carry} must be a multiple of sequence_length {self.sequence_length}: take {near}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _varies_the_song(self) -> DataSettings:
+        for name, values, own in (("speeds", self.speeds, 1.0), ("gains", self.gains, 0.0)):
+            if own not in values:
+                raise ValueError(f"{name} {values} must have {own} among them: the song as it is is learned from, too")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} {values} must all be different")
+        if self.order == "streams" and len(self.speeds) * len(self.gains) > 1:
+            raise ValueError("speeds and gains are for order: shuffled: streams go through the song as it is")
         return self
 
 

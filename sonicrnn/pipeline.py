@@ -3,7 +3,7 @@
 A part of the song is a row table, made once and kept in the cache: the normalised samples for waveform frames, the
 encoded frames for the others (one row a frame). An example is `sequence_length + 1` frames; the input is all but the
 last, the target all but the first. Example `i` starts at sample `i * shift`; there are `example_count` of them, and no
-example crosses the border of a part.
+example crosses the border of a part. Variants of a part have tables of their own, whose examples come after the part's.
 
 Which rows a training step sees is a pure function of the seed and the step's number, so a resumed run continues with
 the very examples an uninterrupted one would have seen, and nothing of the order stands in memory.
@@ -27,6 +27,7 @@ from sonicrnn.errors import UserError
 from sonicrnn.graphs import graph
 from sonicrnn.pcm import pcm_writer
 from sonicrnn.rooms import Rooms
+from sonicrnn.variants import AS_IT_IS, Variant, varied
 
 # Examples of the validation part that one look at it takes; spread evenly, always the same ones.
 MOST_VALIDATION_EXAMPLES = 512
@@ -40,11 +41,18 @@ class Table:
         rows: [samples] float32, normalised, for waveform frames, else [frames, dimension].
         encoding: what the rows are made with.
         data: sequence length, shift, batch size, order.
+        others: the rows of the part's other variants, which shuffled training examples are of, too.
     """
 
     rows: np.ndarray
     encoding: Encoding
     data: DataSettings
+    others: tuple[np.ndarray, ...] = ()
+
+    @property
+    def variants(self) -> tuple[np.ndarray, ...]:
+        """The rows of the song as it is, and those of the others."""
+        return (self.rows, *self.others)
 
     @property
     def is_waveform(self) -> bool:
@@ -65,9 +73,19 @@ class Table:
         return samples if self.is_waveform else samples // self.encoding.step
 
     @property
+    def example_counts(self) -> list[int]:
+        """Of each variant every example that fits: `1 + (rows - example_rows) // shift_rows`."""
+        return [frames.frame_count(len(rows), self.example_rows, self.shift_rows) for rows in self.variants]
+
+    @property
     def example_count(self) -> int:
-        """Every example that fits: `1 + (rows - example_rows) // shift_rows`."""
-        return frames.frame_count(len(self.rows), self.example_rows, self.shift_rows)
+        """Examples of all variants."""
+        return sum(self.example_counts)
+
+    @property
+    def first_rows(self) -> np.ndarray:
+        """[variants] int64: where each begins when all their rows stand one after the other."""
+        return _begins([len(rows) for rows in self.variants])
 
     @property
     def stream_rows(self) -> int:
@@ -126,15 +144,28 @@ def fitting(settings: DataSettings, encoding: Encoding, samples: int) -> DataSet
     return settings.model_copy(update={"sequence_length": longest, "carry": None})
 
 
-def make_table(part: np.ndarray, encoding: Encoding, data: DataSettings, cache: Path, content: str) -> Table:
+def make_table(
+    part: np.ndarray,
+    encoding: Encoding,
+    data: DataSettings,
+    cache: Path,
+    content: str,
+    others: Sequence[Variant] = (),
+) -> Table:
     """The table of one part; `content` names the part's samples (hash of the song and the part's borders).
 
-    Rows are written to the cache once and mapped into memory, so that a song of any length costs none.
+    Rows, those of each variant by themselves, are written to the cache once and mapped into memory, so that a song of
+    any length costs none.
     """
-    file = cache / "frames" / f"{_key(encoding, content)}.npy"
-    if not file.exists():
-        _write_rows(file, part, encoding)
-    return Table(np.load(file, mmap_mode="r"), encoding, data)
+
+    def rows_of(variant: Variant) -> np.ndarray:
+        file = cache / "frames" / f"{_key(encoding, content + variant.name)}.npy"
+        if not file.exists():
+            with varied(part, variant, file.parent) as samples:
+                _write_rows(file, samples, encoding)
+        return np.load(file, mmap_mode="r")
+
+    return Table(rows_of(AS_IT_IS), encoding, data, tuple(rows_of(variant) for variant in others))
 
 
 def training_data(
@@ -157,8 +188,11 @@ def training_data(
 
 
 def validation_data(table: Table) -> tf.data.Dataset:
-    """The same few hundred examples every time, without order or chance, in batches (the last may be smaller)."""
-    count = table.example_count
+    """The same few hundred examples every time, without order or chance, in batches (the last may be smaller).
+
+    They are of the song as it is.
+    """
+    count = table.example_counts[0]
     chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_VALIDATION_EXAMPLES)).astype(np.int64))
     return (
         tf.data.Dataset.from_tensor_slices(chosen * table.shift_rows)
@@ -170,8 +204,12 @@ def validation_data(table: Table) -> tf.data.Dataset:
 
 
 def shuffled_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Step number -> the first rows of its examples: each pass is a new order of all examples of the whole song."""
+    """Step number -> the first rows of its examples: each pass is a new order of all examples of the whole song.
+
+    Rows are counted from the first of all variants on, as in `Table.first_rows`.
+    """
     count, batch, shift = table.example_count, table.data.batch_size, table.shift_rows
+    first_rows, first_examples = table.first_rows, _begins(table.example_counts)
 
     def starts(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         place = step * batch + tf.range(batch, dtype=tf.int64)
@@ -180,7 +218,9 @@ def shuffled_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.T
         seeds = tf.stack([tf.fill([batch], tf.constant(seed, tf.int64)), turn, tf.zeros_like(turn)], 1)
         last = tf.constant(count - 1, tf.int64)
         shuffled = tf.raw_ops.RandomIndexShuffle(index=index, seed=seeds, max_index=last, rounds=4)
-        return shuffled * shift, tf.ones([batch])
+        variant = tf.searchsorted(first_examples, shuffled, side="right") - 1
+        own = shuffled - tf.gather(first_examples, variant)
+        return tf.gather(first_rows, variant) + own * shift, tf.ones([batch])
 
     return starts
 
@@ -221,19 +261,21 @@ def _parts(replicas: int, mine: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor
 def _cut(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]:
     """First rows [batch] -> inputs and the targets one frame later, [batch, time, dimension] each.
 
-    Written once, from the mapped file to where TensorFlow reads them.
+    Written once, from the mapped files to where TensorFlow reads them.
     """
-    time, step, rows = table.data.sequence_length, 1, np.asarray(table.rows)
-    if table.is_waveform:  # a view, in which each sample begins a frame
-        rows = np.lib.stride_tricks.sliding_window_view(rows, table.encoding.dimension)
+    time, step, first_rows = table.data.sequence_length, 1, table.first_rows
+    variants = [np.asarray(rows) for rows in table.variants]
+    if table.is_waveform:  # views, in which each sample begins a frame
+        variants = [np.lib.stride_tricks.sliding_window_view(rows, table.encoding.dimension) for rows in variants]
         step = table.encoding.step
-    size = rows.shape[1]
+    size = variants[0].shape[1]
     rooms = Rooms((time, size))
 
     def copy(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         inputs, targets = rooms.take(len(starts)), rooms.take(len(starts))
-        for index, start in enumerate(starts):
-            sequence = rows[start : start + time * step + 1 : step]
+        which = np.searchsorted(first_rows, starts, side="right") - 1
+        for index, (variant, start) in enumerate(zip(which, starts - first_rows[which], strict=True)):
+            sequence = variants[variant][start : start + time * step + 1 : step]
             inputs[index], targets[index] = sequence[:-1], sequence[1:]
         return inputs, targets
 
@@ -244,6 +286,11 @@ def _cut(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tenso
         return (*pair, carry) if with_carry and table.data.order == "streams" else tuple(pair)
 
     return cut
+
+
+def _begins(lengths: Sequence[int]) -> np.ndarray:
+    """[n] int64: where each of n things of these lengths begins when they stand one after the other."""
+    return np.cumsum([0, *lengths[:-1]], dtype=np.int64)
 
 
 def _write_rows(file: Path, part: np.ndarray, encoding: Encoding) -> None:

@@ -25,6 +25,7 @@ from sonicrnn.pipeline import Table, check_length, fitting, make_table
 from sonicrnn.run import Run
 from sonicrnn.song import Normaliser, Song, cache_folder, normaliser, part_statistics
 from sonicrnn.strategy import Adam, Spread
+from sonicrnn.variants import other_variants, varied_length
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +56,12 @@ def prepare(run: Run, settings: Settings, song: Song, spread: Spread | None = No
         samples = song.part(part)
         own = replace(encoding, normaliser=normaliser(figures, settings.song.normalise, part))
         data = settings.data if part == "training" else fitting(settings.data, own, len(samples))
+        others = other_variants(data.speeds, data.gains) if part == "training" else []
         check_length(data, own, len(samples), part)
+        for variant in others:
+            check_length(data, own, varied_length(len(samples), variant), "sped-up training")
         content = f"{song.content_hash} {song.parts[part]} {song.lead_in} {song.fade_out}"
-        tables[part] = make_table(samples, own, data, cache, content)
+        tables[part] = make_table(samples, own, data, cache, content, others)
     with spread.scope():
         model = make_model(settings, encoding)
         if settings.data.order == "streams":

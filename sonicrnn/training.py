@@ -213,10 +213,11 @@ def steps_per_epoch(prepared: Prepared) -> int:
 
 def _announcement(prepared: Prepared, progress: Progress, pace: Pace) -> str:
     table, model = prepared.training, prepared.model
+    variants = f" of {len(table.variants)} variants" if table.others else ""
     begins = f"goes on at epoch {progress.epoch + 1}, step {progress.step + 1}" if progress.step else "starts"
     return (
-        f"{prepared.run.folder} {begins}: {model.count_params():,} weights, {table.example_count:,} training examples, "
-        f"{pace.epoch_steps} steps an epoch"
+        f"{prepared.run.folder} {begins}: {model.count_params():,} weights, {table.example_count:,} training "
+        f"examples{variants}, {pace.epoch_steps} steps an epoch"
     )
 
 
