@@ -71,7 +71,8 @@ def varied_blocks(part: Samples, variant: Variant) -> Iterator[Samples]:
     resampler = make_resampler(variant.ratio.numerator, variant.ratio.denominator, in_graph=False)
     factor = np.float32(10 ** (variant.gain / 20))
     for start in range(0, len(part), _BLOCK):
-        yield factor * resampler.push(part[start : start + _BLOCK])
+        block = np.asarray(part[start : start + _BLOCK])  # soxr takes no mapped array
+        yield factor * resampler.push(block)
     yield factor * resampler.finish()
 
 

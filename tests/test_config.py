@@ -130,6 +130,13 @@ trees = st.fixed_dictionaries(
             },
         ),
         "frames": frame_settings,
+        "data": st.fixed_dictionaries(
+            {},
+            optional={
+                "speeds": st.lists(st.floats(0.5, 2), unique=True, max_size=3).map(lambda some: [1, *{*some} - {1}]),
+                "gains": st.lists(st.floats(-24, 24), unique=True, max_size=3).map(lambda some: [*{*some} - {0}, 0]),
+            },
+        ),
         "model": st.fixed_dictionaries(
             {"widths": st.lists(st.integers(1, 512), min_size=1, max_size=4)},
             optional={"cell": st.sampled_from(["gru", "lstm"]), "dropout": st.floats(0, 0.99)},
@@ -195,6 +202,12 @@ def test_the_description_has_every_setting_with_its_default() -> None:
     [
         ({"data": {"carry": 100}}, "carry is for order: streams"),
         ({"data": {"order": "streams", "sequence_length": 30, "carry": 100}}, "take 90"),
+        ({"data": {"speeds": [0.97, 1.03]}}, "speeds [0.97, 1.03] must have 1.0 among them"),
+        ({"data": {"gains": [4]}}, "gains [4.0] must have 0.0 among them"),
+        ({"data": {"gains": []}}, "gains [] must have 0.0 among them"),
+        ({"data": {"speeds": [1, 0.97, 1.0]}}, "must all be different"),
+        ({"data": {"order": "streams", "speeds": [1, 0.97]}}, "speeds and gains are for order: shuffled"),
+        ({"data": {"order": "streams", "gains": [0, -4]}}, "speeds and gains are for order: shuffled"),
         ({"model": {"head": {"kind": "spectral"}}}, "spectral is for waveform frames"),
         (
             {"model": {"head": {"kind": "spectral"}}, "frames": {"kind": "waveform", "hop": 600}},
@@ -245,6 +258,10 @@ def test_an_unknown_setting_is_refused_with_the_nearest_known_one(tree: dict[str
         ("frames.frame_length", 15, 16),
         ("data.sequence_length", 0, 1),
         ("data.batch_size", 0, 1),
+        ("data.speeds", [1, 0.49], [1, 0.5]),
+        ("data.speeds", [1, 2.01], [1, 2]),
+        ("data.gains", [0, -24.1], [0, -24]),
+        ("data.gains", [0, 24.1], [0, 24]),
         ("model.dropout", 1.0, 0.999),
         ("model.dropout", -0.1, 0.0),
         ("model.head.mixtures", 0, 1),
@@ -420,6 +437,7 @@ HEAVY = ("tensorflow", "keras", "scipy", "matplotlib", "soundfile", "wandb")
         (["fit", "configs/gru.yaml", "train.epoch=3"], 2),
         (["fit", "configs/gro.yaml"], 2),
         (["fit", "configs/gru.yaml", "frames.hop=5000"], 2),
+        (["fit", "configs/gru.yaml", "data.speeds=[0.97]"], 2),
         (["fit"], 2),
         (["generate", "no such run"], 2),
         (["generate", "x", "--seconds", "-1"], 2),
