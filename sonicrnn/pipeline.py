@@ -218,6 +218,8 @@ def shuffled_starts(table: Table, seed: int) -> Callable[[tf.Tensor], tuple[tf.T
         seeds = tf.stack([tf.fill([batch], tf.constant(seed, tf.int64)), turn, tf.zeros_like(turn)], 1)
         last = tf.constant(count - 1, tf.int64)
         shuffled = tf.raw_ops.RandomIndexShuffle(index=index, seed=seeds, max_index=last, rounds=4)
+        if not table.others:
+            return shuffled * shift, tf.ones([batch])
         variant = tf.searchsorted(first_examples, shuffled, side="right") - 1
         own = shuffled - tf.gather(first_examples, variant)
         return tf.gather(first_rows, variant) + own * shift, tf.ones([batch])
@@ -273,11 +275,17 @@ def _cut(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tenso
 
     def copy(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         inputs, targets = rooms.take(len(starts)), rooms.take(len(starts))
-        which = np.searchsorted(first_rows, starts, side="right") - 1
-        for index, (variant, start) in enumerate(zip(which, starts - first_rows[which], strict=True)):
-            sequence = variants[variant][start : start + time * step + 1 : step]
+        for index, start in enumerate(starts.tolist()):
+            rows, first = rows_at(start)
+            sequence = rows[first : first + time * step + 1 : step]
             inputs[index], targets[index] = sequence[:-1], sequence[1:]
         return inputs, targets
+
+    def rows_at(start: int) -> tuple[np.ndarray, int]:
+        if not table.others:
+            return variants[0], start
+        which = int(np.searchsorted(first_rows, start, side="right")) - 1
+        return variants[which], start - int(first_rows[which])
 
     def cut(starts: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, ...]:
         pair = tf.numpy_function(copy, [starts], [tf.float32, tf.float32], stateful=False)
