@@ -24,6 +24,7 @@ from sonicrnn.config import Settings, load_settings, parse_settings
 from sonicrnn.errors import UserError, run_command
 from sonicrnn.files import write_json, write_text, written_beside
 from sonicrnn.listing import find_files
+from sonicrnn.run import run_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,16 +40,23 @@ DRAWS, DRAWS_SECONDS = 10, 20.0
 ROW, SPECTROGRAM = "row.json", "row.png"  # in the run folder
 
 
-def options_of(arguments: Sequence[str] | None, name: str, minutes: float) -> argparse.Namespace:
-    """`song`, `minutes` and `runs` of the command `benchmarks.NAME`. Raises UserError where there is no such song."""
+def options_of(
+    arguments: Sequence[str] | None, name: str, minutes: float, several: bool = False
+) -> argparse.Namespace:
+    """`song`, or several `songs`, `minutes` and `runs` of the command `benchmarks.NAME`.
+
+    Raises UserError where there is no such song.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description="See the module's head.")
-    parser.add_argument("song", help="a recording of two minutes or more")
+    songs = parser.add_argument("songs" if several else "song", help="a recording of two minutes or more")
+    songs.nargs = "+" if several else None
     parser.add_argument(
         "--minutes", type=float, default=minutes, help=f"of training for each model (default: {minutes:g})"
     )
     parser.add_argument("--runs", default=f"runs/{name}", help=f"folder of the models' runs (default: runs/{name})")
     options = parser.parse_args(arguments)
-    find_files(options.song)
+    for song in options.songs if several else [options.song]:
+        find_files(song)
     return options
 
 
@@ -77,7 +85,7 @@ def settings_of(file: Path, song: str, minutes: float, runs: str, name: str, see
 
 def folder_of(settings: Settings) -> Path:
     """Of the run."""
-    return Path(settings.runs) / str(settings.name)
+    return Path(settings.runs) / run_name(settings, "", "")
 
 
 def row_of(settings: Settings) -> Row | None:

@@ -13,6 +13,7 @@ from PIL import Image
 from benchmarks import gan, trained
 from sonicrnn.config import Settings
 from sonicrnn.errors import UserError
+from sonicrnn.run import run_name
 
 HEADS = Path("configs/heads")
 
@@ -32,6 +33,12 @@ def test_a_row_is_kept_until_its_settings_are_others(tmp_path: Path) -> None:
     kept = trained.make(made)  # as it is: nothing is trained
     assert kept["steps"] == 3
     assert trained.row_of(settings(tmp_path, 2.0)) is None
+
+
+def test_a_row_is_looked_for_where_the_training_puts_it(tmp_path: Path) -> None:
+    made = trained.settings_of(HEADS / "gan.yaml", "a tune.ogg", 1.0, str(tmp_path), "gan-a tune: live")
+    assert trained.folder_of(made) == tmp_path / run_name(made, "gan", "a tune")
+    assert " " not in trained.folder_of(made).name
 
 
 def test_the_settings_are_the_configs_with_what_all_rows_share(tmp_path: Path) -> None:
