@@ -16,6 +16,7 @@ from sonicrnn.meter import BEATS, bar_seconds
 from sonicrnn.portrait import PULSATION_FACTOR, usual_pulsations
 
 METER_SECONDS = 0.08  # from which on it is another place of the beat
+BAR_SECONDS = 4.0  # that a bar has: one of two is soon known by heart, and one of eight lost on the way
 KEEPS_BAR = 0.5  # how much another place of the bar counts at most, beside another one of the beat
 REPEATS = 1.25  # × the root of how alike bars are: so far a draw is moved to what was heard a bar ago
 MOST_REPEATED = 0.95
@@ -32,7 +33,7 @@ class Bars(tf.Module):
         place: [unit], where in the bar each begins, seconds.
         repeats: [dimension], 0..1, how far a draw is moved to what was heard a bar ago.
         beat: seconds; 0 for a song that does not keep one throughout, for which nothing here is asked.
-        bar: seconds, so many beats as the song's pulsation has; 0 without a beat.
+        bar: seconds, so many beats as a pulsation of the song has; 0 without a beat.
         step_seconds: between units.
     """
 
@@ -84,12 +85,16 @@ def make_bars(part: np.ndarray, rate: int, encoded: np.ndarray, seconds: np.ndar
 
 
 def _bar(beat: float, pulsations: list[float]) -> float:
-    """As many beats as the most usual pulsation per minute has; where it has none in full, `BEATS`: seconds."""
-    for found in pulsations[:1]:
-        beats = max(1, round(60.0 / found / beat))
-        if abs(math.log(60.0 / found / (beats * beat))) <= math.log(PULSATION_FACTOR):
-            return beats * beat
-    return BEATS * beat
+    """As many beats as a pulsation per minute has, of several the one that is most like a bar: seconds.
+
+    Where none has beats in full, `BEATS` of them.
+    """
+    found = []
+    for seconds in (60.0 / per_minute for per_minute in pulsations):
+        bar = max(1, round(seconds / beat)) * beat
+        if abs(math.log(seconds / bar)) <= math.log(PULSATION_FACTOR):
+            found.append(bar)
+    return min(found, key=lambda bar: abs(math.log(bar / BAR_SECONDS)), default=BEATS * beat)
 
 
 def alike(encoded: np.ndarray, steps: int) -> np.ndarray:

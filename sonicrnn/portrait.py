@@ -17,6 +17,7 @@ from sonicrnn.spectrum import spectral_flatness
 WINDOW_SECONDS = 60.0
 WINDOWS = 12  # of the song, spread over it
 USUAL_SHARE = 0.2  # of the windows, from which a pulsation is one of the song's
+LONGEST_WHOLE_SECONDS = 1200.0  # of a song that is asked as a whole which of them is its own
 # What a piece may differ by and still be as the song is: real audio of the song does, too.
 LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.05, 1.08
 COPIED_SHARE = 0.05
@@ -25,7 +26,7 @@ MOST = 3.0  # that one figure counts, in units of what it may differ by
 WEIGHS_MOST = 2.0  # as much as two others: a pulsation that is lost, which chance does most easily, and what is copied
 MOST_GAIN_DB = 40.0  # a copy is one at any level
 CUTS = (0.0, 1 / 60, 1 / 30)  # a pulsation that is lost when so much is cut off the end is none to rely on
-LESS_USUAL = 0.5  # of twice or half the usual pulsation where the song has that, too: it passes where no take has that
+LESS_USUAL = 1.2  # of a part or a multiple of the song's own pulsation: it passes where none of many takes has that
 _LEAST_FLATNESS = 1e-9
 
 
@@ -39,7 +40,7 @@ class Portrait:
         flatness: spectral flatness, the median over minutes of the song.
         onsets: note starts per second, the mean over minutes of the song.
         pulsations: per minute, that a good part of the minutes of the song have: a bar's and a beat's, or those of
-            two sections. None for a song without any.
+            two sections; the song's own comes first. None for a song without any.
         floor_db: of log-mel values, as of `distances.log_mel_floor`.
         copied: the likeness from which on two seconds are copied, see `originality`.
     """
@@ -79,11 +80,11 @@ class Portrait:
         """A complaint about a pulsation per minute, 0 for none."""
         if not found:
             return WEIGHS_MOST * MOST
-        usual = self.pulsations[0]
+        own = self.pulsations[0]
         return min(
-            WEIGHS_MOST * _beyond(math.log(found / own), math.log(PULSATION_FACTOR))
-            + LESS_USUAL * (_is_same(own, 2 * usual) or _is_same(2 * own, usual))
-            for own in self.pulsations
+            WEIGHS_MOST * _beyond(math.log(found / usual), math.log(PULSATION_FACTOR))
+            + LESS_USUAL * (_is_multiple(usual, own) or _is_multiple(own, usual))
+            for usual in self.pulsations
         )
 
 
@@ -106,8 +107,15 @@ def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
 
 
 def usual_pulsations(samples: Samples, rate: int) -> list[float]:
-    """Per minute, those that a good part of the minutes of a song have, the most frequent first."""
-    return _usual([pulsation_rate(window, rate) for window in _windows(samples, rate)])
+    """Per minute, those that a good part of the minutes of a song have.
+
+    The most frequent comes first, or the one that the song has as a whole, where that is one of them.
+    """
+    usual = _usual([pulsation_rate(window, rate) for window in _windows(samples, rate)])
+    if len(usual) > 1 and len(samples) <= LONGEST_WHOLE_SECONDS * rate:
+        whole = pulsation_rate(samples, rate)
+        usual.sort(key=lambda one: not whole or not _is_same(one, whole))
+    return usual
 
 
 def _windows(samples: Samples, rate: int) -> list[Samples]:
@@ -143,6 +151,11 @@ def _usual(rates: Sequence[float]) -> list[float]:
         usual.append(float(np.median(left[most])))
         left = left[~most]
     return usual
+
+
+def _is_multiple(one: float, other: float) -> bool:
+    """Of pulsations: whether one has several of the other's in it."""
+    return one > PULSATION_FACTOR * other and _is_same(one, round(one / other) * other)
 
 
 def _is_same(one: float, other: float) -> bool:

@@ -54,6 +54,17 @@ def test_bars_of_a_beat_whose_pulsation_is_no_part_of_it_have_four(monkeypatch: 
         assert found.bar == pytest.approx(beats * beat)
 
 
+def test_of_several_pulsations_the_bar_is_the_one_most_like_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    song, frames = steady(150, 2.4), np.zeros([2990, 2], np.float32)
+    beat = make_bars(song, RATE, frames, np.zeros(5), STEP_SECONDS).beat
+    near = round(bars.BAR_SECONDS / beat)
+    for beats in ([near, 4 * near], [4 * near, near], [1, near + 1, 3 * near]):
+        pulsations = [60 / (one * beat) for one in beats]
+        monkeypatch.setattr(bars, "usual_pulsations", lambda part, rate, found=pulsations: found)
+        found = make_bars(song, RATE, frames, np.zeros(5), STEP_SECONDS)
+        assert round(found.bar / beat) in (near, near + 1)
+
+
 def test_a_song_without_a_beat_repeats_nothing() -> None:
     noise = np.random.default_rng(1).standard_normal(60 * RATE)
     made = make_bars(noise, RATE, np.ones([1200, 3], np.float32), STEP_SECONDS * np.arange(1200), STEP_SECONDS)

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sonicrnn.portrait import MOST, Portrait, known, portrait
-from sonicrnn.takes import GOOD
+from sonicrnn.portrait import MOST, Portrait, known, portrait, usual_pulsations
+from sonicrnn.takes import BAD, GOOD
 
 RATE = 8000
 LITTLE = 0.5 * GOOD
@@ -88,12 +88,33 @@ def test_a_song_of_two_tempi_may_be_gone_on_with_in_either() -> None:
     assert song.unlike(sound(60, 15.0, seed=3), RATE) > GOOD
 
 
-def test_of_a_pulsation_and_its_half_the_more_usual_one_is_liked_better() -> None:
-    """Either will do: a bar is heard in twos by chance."""
-    song = portrait(np.concatenate([sound(210, 24.0), sound(90, 12.0)]), sound(20, seed=5), RATE)
-    assert song.pulsations == pytest.approx([24.0, 12.0], rel=0.03)
-    assert song.unlike(sound(60, 24.0, seed=3), RATE) == 0.0
-    assert 0.0 < song.unlike(sound(60, 12.0, seed=3), RATE) < GOOD < song.unlike(sound(60, 17.0, seed=3), RATE)
+@pytest.mark.parametrize(("own", "other"), [(24.0, 12.0), (12.0, 24.0), (12.0, 48.0)])
+def test_of_a_pulsation_and_its_multiple_the_songs_own_is_liked_better(
+    song: Portrait, own: float, other: float
+) -> None:
+    """Either will do, where no take has the song's own: a bar is heard in twos by chance."""
+    song = dataclasses.replace(song, pulsations=[own, other], onsets=0.0)
+    assert song.unlike(sound(60, own, seed=3), RATE) < LITTLE
+    assert GOOD < song.unlike(sound(60, other, seed=3), RATE) < BAD < song.unlike(sound(60, 17.0, seed=3), RATE)
+
+
+def test_the_pulsation_of_the_whole_comes_first_though_more_of_its_minutes_have_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where the strongest swell of few minutes is that of all."""
+    samples = np.zeros(300 * RATE, np.float32)
+    others = iter([12.0, 24.0, 12.0, 12.0] * 3)
+    whole = 24.3
+
+    def rate_of(part: Samples, rate: int) -> float:
+        return whole if len(part) == len(samples) else next(others)
+
+    monkeypatch.setattr("sonicrnn.portrait.pulsation_rate", rate_of)
+    assert usual_pulsations(samples, RATE) == [24.0, 12.0]
+    others, whole = iter([12.0, 24.0, 12.0, 12.0] * 3), 31.0
+    assert usual_pulsations(samples, RATE) == [12.0, 24.0]
+    others, whole = iter([12.0, 24.0, 12.0, 12.0] * 3), 0.0
+    assert usual_pulsations(samples, RATE) == [12.0, 24.0]
 
 
 def test_a_pulsation_that_hangs_on_the_last_second_is_none_to_rely_on(
