@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.ladder import FIGURES, HEADINGS
 from benchmarks.trained import Row, make, options_of, put, settings_of
 from sonicrnn.errors import run_command
 
@@ -31,11 +32,6 @@ MODELS = (
 )
 PAGE = Path("docs/explored.md")
 MARKS = "<!-- The table is written by `python -m benchmarks.explored`. -->", "<!-- End of the table of models. -->"
-# The headings of what `trained.row_of` tells of both pieces, and with how many decimals.
-FIGURES = {
-    "score": ("score", 0), "told": ("told, %", 0), "level": ("level, dB", 1), "flatness": ("flatness, ×", 2),
-    "onsets": ("note starts, ×", 2), "speed": ("pace, ×", 2), "beat": ("beat, ×", 2), "copied": ("copied, s", 0),
-}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def table(rows: Mapping[Path, Sequence[Row]]) -> str:
     """A line for each model, of the rows of all songs: the mean of their pieces, and of the score that of each song."""
-    headings = ["model", "steps", "weights", *(heading for heading, _ in FIGURES.values()), "temperature"]
+    headings = ["model", *HEADINGS[1:-1]]  # of the ladder's all but what a minute takes
     lines = ["| " + " | ".join(headings) + " |", "| --- " + "| ---: " * (len(headings) - 1) + "|"]
     for file, of_songs in rows.items():
         means = [_mean([value for row in of_songs for value in _values(row, key)], key) for key in FIGURES]
@@ -71,7 +67,7 @@ def _values(row: Row, key: str) -> list[float]:
 
 
 def _mean(values: Sequence[float], key: str) -> str:
-    return f"{statistics.mean(values):.{FIGURES[key][1]}f}" if values else "–"
+    return f"{statistics.mean(values):.{FIGURES[key]}f}" if values else "–"
 
 
 if __name__ == "__main__":

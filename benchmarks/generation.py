@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.one_core import take_one_core
 from sonicrnn.errors import UserError, run_command
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.turns < 1:
         raise UserError("--turns is 1 or more")
-    _take_one_core()
+    take_one_core()
     with tempfile.TemporaryDirectory() as folder:
         run = options.run or _trained(folder)
         print("| configs/gru.yaml, one core | measured | asked |\n| --- | ---: | ---: |")
@@ -63,23 +63,6 @@ def main(arguments: list[str] | None = None) -> None:
     if len(loops) < 2:
         print("PyTorch is missing, so its row is, too: `pip install '.[bench]'` adds it.\n")
     print(_seeds_table(_seeds_seconds(loops, options.turns)), flush=True)
-
-
-def _take_one_core() -> None:
-    """Of those that this process may use, the last, for itself and all that it starts."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    import tensorflow as tf
-
-    from sonicrnn.devices import be_quiet
-
-    be_quiet()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    if importlib.util.find_spec("torch"):
-        import torch
-
-        torch.set_num_threads(1)
 
 
 def _trained(folder: str) -> str:
@@ -224,9 +207,10 @@ def keras_loop(generator: Generator) -> Loop:
 
 
 def torch_loop(generator: Generator) -> Loop:
-    """Layers of the same widths in PyTorch."""
+    """Layers of the same widths in PyTorch, with one thread."""
     import torch
 
+    torch.set_num_threads(1)
     model = generator.free_run.model
     sizes = [model.dimension, *model.settings.widths]
     layers = [torch.nn.GRU(one, other, batch_first=True) for one, other in itertools.pairwise(sizes)]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.back_measures import Measured, Measures
+from benchmarks.one_core import take_one_core
 from benchmarks.trained import put
 from sonicrnn.config import FrameSettings, Settings, load_settings
 from sonicrnn.errors import UserError, run_command
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError("--minutes is more than 0")
     for song in options.songs:
         find_files(song)
-    _take_one_core()
+    take_one_core()
     tables = []
     for path in options.songs:
         settings = load_settings(CONFIG, [f"song.path={json.dumps(path)}"])
@@ -152,15 +152,6 @@ def line(name: str, row: Measured) -> str:
     cells = ["–" if math.isnan(value) else f"{value:.{decimals}f}" for value, decimals in values]
     cells[3] = f"**{cells[3]}**"
     return "| " + " | ".join([name, *cells]) + " |"
-
-
-def _take_one_core() -> None:
-    """Of those that this process may use, the last; and no word of how often graphs are made."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    from sonicrnn.devices import be_quiet
-
-    be_quiet()
 
 
 if __name__ == "__main__":

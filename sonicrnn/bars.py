@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn.meter import BEATS, bar_seconds
-from sonicrnn.portrait import PULSATION_FACTOR, usual_pulsations
+from sonicrnn.portrait import is_same, usual_pulsations
 
 METER_SECONDS = 0.08  # from which on it is another place of the beat
 BAR_SECONDS = 4.0  # that a bar has: one of two is soon known by heart, and one of eight lost on the way
@@ -92,7 +92,7 @@ def _bar(beat: float, pulsations: list[float]) -> float:
     found = []
     for seconds in (60.0 / per_minute for per_minute in pulsations):
         bar = max(1, round(seconds / beat)) * beat
-        if abs(math.log(seconds / bar)) <= math.log(PULSATION_FACTOR):
+        if is_same(seconds, bar):
             found.append(bar)
     return min(found, key=lambda bar: abs(math.log(bar / BAR_SECONDS)), default=BEATS * beat)
 

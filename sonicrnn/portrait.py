@@ -114,7 +114,7 @@ def usual_pulsations(samples: Samples, rate: int) -> list[float]:
     usual = _usual([pulsation_rate(window, rate) for window in _windows(samples, rate)])
     if len(usual) > 1 and len(samples) <= LONGEST_WHOLE_SECONDS * rate:
         whole = pulsation_rate(samples, rate)
-        usual.sort(key=lambda one: not whole or not _is_same(one, whole))
+        usual.sort(key=lambda one: not whole or not is_same(one, whole))
     return usual
 
 
@@ -155,11 +155,11 @@ def _usual(rates: Sequence[float]) -> list[float]:
 
 def _is_multiple(one: float, other: float) -> bool:
     """Of pulsations: whether one has several of the other's in it."""
-    return one > PULSATION_FACTOR * other and _is_same(one, round(one / other) * other)
+    return one > PULSATION_FACTOR * other and is_same(one, round(one / other) * other)
 
 
-def _is_same(one: float, other: float) -> bool:
-    """Of pulsations."""
+def is_same(one: float, other: float) -> bool:
+    """Of pulsations, or of the times that they take."""
     return abs(math.log(one / other)) <= math.log(PULSATION_FACTOR)
 
 

@@ -35,7 +35,7 @@ def test_it_tells_what_was_measured_and_that_pytorch_is_missing(
         return {"ours": 0.001, "`model.predict`": 0.08, "frames": 50}
 
     monkeypatch.setattr(generation.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(generation, "_take_one_core", lambda: None)
+    monkeypatch.setattr(generation, "take_one_core", lambda: None)
     monkeypatch.setattr(generation, "_of_run", lambda run, turns: [(f"one piece of {run}", "70 ×", "60 ×")])
     monkeypatch.setattr(generation, "_seeds_seconds", seconds)
     generation.main(["runs/my"])

@@ -203,7 +203,7 @@ def test_each_song_has_a_table_and_the_words_around_stay(
     page = tmp_path / "explored.md"
     page.write_text(f"before\n{there_and_back.MARKS[0]}\nan older table\n{there_and_back.MARKS[1]}\nafter\n")
     monkeypatch.setattr(there_and_back, "PAGE", page)
-    monkeypatch.setattr(there_and_back, "_take_one_core", lambda: None)
+    monkeypatch.setattr(there_and_back, "take_one_core", lambda: None)
     monkeypatch.setattr(there_and_back, "made", lambda song, minutes: {f"{minutes:g} minutes": ROW})
     monkeypatch.setenv("SONICRNN_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=r"missing\.ogg"):
