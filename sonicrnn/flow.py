@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sonicrnn.spreads import log_scale, spread_of
+
 MOST_STRETCH = 1.0  # logarithm of how much a coupling can stretch a figure, or shrink it
 
 
@@ -26,7 +28,6 @@ class Flow(keras.layers.Layer):
         dimension: figures of a frame, 2 at the least.
         width: of the context and of each coupling's network.
         layers: couplings.
-        spread: the narrowest and widest Gaussian, as logarithms of standard deviations.
         seed: of the first weights.
     """
 
@@ -35,14 +36,13 @@ class Flow(keras.layers.Layer):
         dimension: int,
         width: int = 384,
         layers: int = 4,
-        spread: tuple[float, float] = (-2.5, 1.0),
         seed: int = 1,
         **arguments,
     ):
         super().__init__(**arguments)
         if dimension < 2:
             raise ValueError("a flow head needs frames of two figures or more, of which one tells how the other moves")
-        self.dimension, self.width, self.depth, self.spread, self.seed = dimension, width, layers, tuple(spread), seed
+        self.dimension, self.width, self.depth, self.seed = dimension, width, layers, seed
         glorot = [keras.initializers.GlorotUniform(seed + index) for index in range(2 * layers + 1)]
         self.dense = keras.layers.Dense(width + 2 * dimension, name="context", kernel_initializer=glorot[0])
         kept = [len(range(index % 2, dimension, 2)) for index in range(layers)]
@@ -68,8 +68,7 @@ class Flow(keras.layers.Layer):
     def split(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """-> context [..., width], middle and log standard deviation [..., dimension]."""
         context, middle, spread = tf.split(parameters, [self.width, self.dimension, self.dimension], -1)
-        low, high = self.spread
-        return tf.nn.gelu(context), middle, low + (high - low) * tf.sigmoid(spread)
+        return tf.nn.gelu(context), middle, log_scale(spread)
 
     def loss(self, parameters: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """[..., time, parameter], [..., time, dimension] -> [..., time]: nats per figure."""
@@ -116,9 +115,7 @@ class Flow(keras.layers.Layer):
 
     def begin_with(self, scale: np.ndarray) -> None:
         """Begin with these standard deviations, [dimension]."""
-        low, high = self.spread
-        share = np.clip((np.log(scale) - low) / (high - low), 0.02, 0.98)
-        bias = np.concatenate([np.zeros(self.width + self.dimension), np.log(share / (1 - share))])
+        bias = np.concatenate([np.zeros(self.width + self.dimension), spread_of(scale)])
         self.dense.bias.assign(bias.astype(np.float32))
 
     def _coupling(self, index: int, stays: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -139,5 +136,5 @@ class Flow(keras.layers.Layer):
         return woven if self.dimension % 2 == 0 else tf.concat([woven, even[..., -1:]], -1)
 
     def get_config(self):
-        made = {"width": self.width, "layers": self.depth, "spread": self.spread, "seed": self.seed}
+        made = {"width": self.width, "layers": self.depth, "seed": self.seed}
         return {**super().get_config(), "dimension": self.dimension, **made}

@@ -17,10 +17,8 @@ import tensorflow as tf
 from sonicrnn.config import HeadSettings
 from sonicrnn.denoiser import Denoiser
 from sonicrnn.flow import Flow
+from sonicrnn.spreads import log_scale, spread_of
 
-# The narrowest and widest Gaussian that a head can predict, as logarithms, for frames of unit variance: a narrower one
-# would reward a model that knows single training frames by heart, without bound.
-LOG_SCALE_RANGE = (-2.5, 1.0)
 BEGIN_GAIN = 0.3  # of the first weights, where the head begins with a known spread
 SPECTRAL_LENGTHS = (256, 512, 1024, 2048)  # samples of the windows that `spectral` compares by; a quarter is their hop
 SPECTRAL_FLOOR = 1e-3  # of a magnitude before its logarithm, under windows of unit energy: 60 dB below white noise
@@ -138,7 +136,7 @@ class GaussianMixture(keras.layers.Layer):
         size = self.mixtures * self.dimension
         logits, means, spreads = tf.split(parameters, [self.mixtures, size, size], -1)
         shape = tf.concat([tf.shape(parameters)[:-1], [self.mixtures, self.dimension]], 0)
-        return logits, tf.reshape(means, shape), _log_scale(tf.reshape(spreads, shape))
+        return logits, tf.reshape(means, shape), log_scale(tf.reshape(spreads, shape))
 
     def loss(self, parameters: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """[..., time, parameter], [..., time, dimension] -> [..., time]: nats per figure."""
@@ -150,9 +148,7 @@ class GaussianMixture(keras.layers.Layer):
 
     def begin_with(self, scale: np.ndarray) -> None:
         """Begin with these standard deviations, [dimension], in every Gaussian, and with nearly equal Gaussians."""
-        low, high = LOG_SCALE_RANGE
-        share = np.clip((np.log(scale) - low) / (high - low), 0.02, 0.98)
-        spreads = np.tile(np.log(share / (1 - share)) - 1.0, self.mixtures)
+        spreads = np.tile(spread_of(scale), self.mixtures)
         bias = np.concatenate([np.zeros(self.mixtures + len(spreads)), spreads])
         self.dense.bias.assign(bias.astype(np.float32))
         self.dense.kernel.assign(BEGIN_GAIN * self.dense.kernel)
@@ -178,7 +174,7 @@ class GaussianMixture(keras.layers.Layer):
             tf.gather(tf.reshape(one, [-1, self.mixtures, self.dimension]), chosen, batch_dims=1)
             for one in (means, spreads)
         )
-        return mean + temperature[:, None] * tf.exp(_log_scale(spread)) * normal
+        return mean + temperature[:, None] * tf.exp(log_scale(spread)) * normal
 
     def moved(self, parameters: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
         """Parameters of a distribution that lies `by`, [..., dimension], further on."""
@@ -272,12 +268,6 @@ def _expanded(compressed: np.ndarray, levels: int) -> np.ndarray:
     return QUANTISED_RANGE * np.sign(compressed) * np.expm1(np.abs(compressed) * np.log(levels)) / (levels - 1)
 
 
-def _log_scale(spread: tf.Tensor) -> tf.Tensor:
-    """What a head says of a spread -> the logarithm of a standard deviation, within `LOG_SCALE_RANGE`."""
-    low, high = LOG_SCALE_RANGE
-    return low + (high - low) * tf.sigmoid(spread + 1.0)
-
-
 def uniform_of(noise: tf.Tensor) -> tf.Tensor:
     """Standard normal numbers -> as many that are uniform from 0 to 1."""
     return 0.5 * tf.math.erfc(-noise / math.sqrt(2))
@@ -292,7 +282,7 @@ def make_head(settings: HeadSettings, dimension: int, seed: int = 1) -> Head:
         made = settings
         return Denoiser(dimension, made.width, made.layers, made.revise, seed, name="head")
     if settings.kind == "flow":
-        return Flow(dimension, settings.width, settings.layers, LOG_SCALE_RANGE, seed, name="head")
+        return Flow(dimension, settings.width, settings.layers, seed, name="head")
     if settings.kind == "mse":
         return MeanSquaredError(dimension, name="head")
     if settings.kind == "spectral":

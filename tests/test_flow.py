@@ -53,9 +53,10 @@ def test_the_likelihood_of_a_draw_is_that_of_its_noise_and_of_how_the_way_stretc
     assert float(head.loss(parameters, frame)[0]) == pytest.approx(-expected / dimension, rel=1e-4, abs=1e-4)
 
 
-def test_the_density_of_two_figures_integrates_to_one() -> None:
+def test_the_density_of_two_figures_integrates_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
     head = wild(2)
-    head.spread = (-0.5, 0.0)  # neither so narrow that a grid misses it nor wider than the grid
+    # Neither so narrow that a grid misses it nor wider than the grid.
+    monkeypatch.setattr("sonicrnn.spreads.LOG_SCALE_RANGE", (-0.5, 0.0))
     grid = np.linspace(-60, 60, 1601, dtype=np.float32)
     frames = tf.constant(np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2))
     loss = head.loss(tf.repeat(parameters_of(head, 1), len(frames), 0), frames).numpy().astype(np.float64)

@@ -23,10 +23,11 @@ from sonicrnn.errors import UserError
 from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.free_run import BALANCE_SECONDS, BALANCES, DRAW_LIMIT, FreeRun
 from sonicrnn.generator import Generator
-from sonicrnn.heads import LOG_SCALE_RANGE, GaussianMixture, MeanSquaredError
+from sonicrnn.heads import GaussianMixture, MeanSquaredError
 from sonicrnn.models import SongModel
 from sonicrnn.song import Normaliser
 from sonicrnn.sounding import LIMIT, limited
+from sonicrnn.spreads import LOG_SCALE_RANGE
 
 RATE = 16_000
 Samples = npt.NDArray[np.float32]

@@ -11,7 +11,6 @@ from scipy.special import logsumexp, softmax
 
 from sonicrnn.config import HeadSettings
 from sonicrnn.heads import (
-    LOG_SCALE_RANGE,
     QUANTISED_RANGE,
     GaussianMixture,
     MeanSquaredError,
@@ -20,6 +19,7 @@ from sonicrnn.heads import (
     make_head,
     spectral_distance,
 )
+from sonicrnn.spreads import LOG_SCALE_RANGE
 
 Floats = npt.NDArray[np.float64]
 
