@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import keras_tuner
 import pytest
 from keras_tuner.engine.trial import Trial, TrialStatus
@@ -17,7 +18,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from sonicrnn.config import load_as
 from sonicrnn.errors import UserError
 from tuner import chief
-from tuner.client import Client
+from tuner.client import ChiefIsGone, Client
 from tuner.folder import SearchFolder, enter, identity
 from tuner.oracles import RandomOracle
 from tuner.results import read_results
@@ -64,9 +65,10 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Search]:
     space = load_space("quick", settings.start(), comparable=True)
     enter(folder, settings, space, fresh=False)
     monkeypatch.setattr(SearchFolder, "load", lambda self: (settings, space))
+    monkeypatch.setattr("tuner.client.PATIENCE_SECONDS", 20.0)  # a chief that is gone fails a test soon
     port = _free_port()
     said: list[str] = []
-    arguments = (folder, f"127.0.0.1:{port}", 3.0, said.append)
+    arguments = (folder, f"127.0.0.1:{port}", 5.0, said.append)
     thread = threading.Thread(target=_run_chief, args=arguments, daemon=True)
     thread.start()
     made = Search(folder, settings, port, thread, said)
@@ -98,7 +100,9 @@ def test_a_search_over_the_wire(search: Search, monkeypatch: pytest.MonkeyPatch)
     third = one.create_trial("worker-1")
     assert two.create_trial("worker-2").status == TrialStatus.IDLE
     complete(one, third, 1.0)
-    assert [client.create_trial(client.tuner_id).status for client in (one, two)] == [TrialStatus.STOPPED] * 2
+    assert one.create_trial("worker-1").status == TrialStatus.STOPPED
+    time.sleep(3 * chief.LOOK_SECONDS)  # the chief stays until all who work for it have heard of the end
+    assert two.create_trial("worker-2").status == TrialStatus.STOPPED
     search.end()
     results = read_results(search.folder)
     assert [result.status for result in results] == ["completed", "failed", "completed"]
@@ -144,6 +148,32 @@ def test_a_silent_worker_loses_its_trial_and_one_that_tells_keeps_it(
     complete(late, late.create_trial("late"), 3.0)
     search.end()
     assert [result.objective for result in read_results(search.folder)] == [2.0, 1.0, 3.0]
+
+
+def test_a_call_that_a_chief_breaks_off_is_made_again(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = search.client(monkeypatch, "worker-1")
+    through, asked = client.stub.CreateTrial, []
+
+    class Ended(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.CANCELLED
+
+    def ends_once(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["timeout"])
+        answer = through(*arguments, **options)  # which the chief knows of, and the worker does not
+        if len(asked) == 1:
+            raise Ended
+        return answer
+
+    monkeypatch.setattr(client.stub, "CreateTrial", ends_once)
+    trial = client.create_trial("worker-1")
+    assert trial.status == TrialStatus.RUNNING
+    assert len(read_results(search.folder)) == 1
+    assert asked[1] < asked[0]  # its patience does not begin anew
+    with monkeypatch.context() as impatient:
+        impatient.setattr("tuner.client.PATIENCE_SECONDS", 0.0)
+        with pytest.raises(ChiefIsGone):
+            client.get_trial(trial.trial_id)
 
 
 def test_an_address_that_is_taken(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:

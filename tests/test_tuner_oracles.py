@@ -144,7 +144,9 @@ def test_no_trial_begins_when_the_minutes_are_over(tmp_path: Path) -> None:
     searching.began -= 61
     assert searching.create_trial("worker-2").status == TrialStatus.IDLE
     end(searching, trial, 1.0)
+    assert searching.tuner_ids == {"worker-1", "worker-2"}  # who must hear of the end
     assert searching.create_trial("worker-2").status == TrialStatus.STOPPED
+    assert searching.tuner_ids == {"worker-1"}
     again = oracle(tmp_path, trials=None, minutes=1.0)  # the minutes of all its starts count
     assert again.over
     assert not oracle(tmp_path, trials=None, minutes=3.0).over  # and may be made more

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,6 +20,8 @@ from keras_tuner.src.distribute.oracle_client import OracleClient
 from sonicrnn.errors import UserError
 
 PATIENCE_SECONDS = 600.0  # that a worker waits for a chief that does not answer: it may be starting again
+AGAIN_SECONDS = 0.5  # between two tries of a call that was broken off
+BROKEN_OFF = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)  # a chief may hear a call twice
 MOST_BYTES = 2000  # of a reason: headers of a call have a limit
 
 T = TypeVar("T")
@@ -76,11 +79,16 @@ class Client(OracleClient):
         return ended.set
 
     def _asked(self, call: Callable[..., T], request: object, told: tuple[tuple[str, str | bytes], ...] = ()) -> T:
-        try:
-            return call(request, wait_for_ready=True, timeout=PATIENCE_SECONDS, metadata=told)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
-                raise UserError(error.details()) from None
-            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise ChiefIsGone from None
-            raise
+        last = time.monotonic() + PATIENCE_SECONDS
+        while (left := last - time.monotonic()) > 0:
+            try:
+                return call(request, wait_for_ready=True, timeout=left, metadata=told)
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+                    raise UserError(error.details()) from None
+                if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                    break
+                if error.code() not in BROKEN_OFF:
+                    raise
+            time.sleep(AGAIN_SECONDS)
+        raise ChiefIsGone

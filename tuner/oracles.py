@@ -89,8 +89,12 @@ class Kept(keras_tuner.Oracle):
             if trial.status != TrialStatus.STOPPED:
                 return trial
             self.exhausted = True
-        self.tuner_ids.discard(tuner_id)
-        status = TrialStatus.IDLE if self.unfinished else TrialStatus.STOPPED
+        if self.unfinished:
+            status = TrialStatus.IDLE
+            self.tuner_ids.add(tuner_id)  # so that the chief waits until this one has heard of the end, too
+        else:
+            status = TrialStatus.STOPPED
+            self.tuner_ids.discard(tuner_id)
         return Trial(self.hyperparameters.copy(), trial_id="", status=status)
 
     def _random_values(self):
