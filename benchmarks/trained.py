@@ -198,7 +198,7 @@ def _apart(generator: RunGenerator) -> float:
     """How far apart pieces from one prime lie, as a share of how far passages of the song do, moment by moment."""
     import numpy as np
 
-    from sonicrnn.yardstick import spread
+    from sonicrnn.windows import spread
 
     prime = generator.primes("validation", [SEEDS[0]])
     seeds = [SEEDS[0] + number for number in range(DRAWS)]

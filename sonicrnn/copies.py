@@ -11,7 +11,7 @@ from sonicrnn import originality
 from sonicrnn.distances import at_level
 from sonicrnn.levels import Samples
 from sonicrnn.originality import Nearest, Originality
-from sonicrnn.yardstick import spread
+from sonicrnn.windows import spread
 
 CHECKED = 3  # windows of held-out audio
 _MOST_GAIN_DB = 40.0  # a copy is one at any level

@@ -36,7 +36,8 @@ from sonicrnn.levels import Floats, Samples, level, level_curve
 from sonicrnn.originality import Originality
 from sonicrnn.spectrum import LOWEST_HERTZ, bin_hertz, long_term_spectrum
 from sonicrnn.views import View, log_mel_rows, movement_view, sound_view
-from sonicrnn.yardstick import noise_like, spread
+from sonicrnn.windows import spread
+from sonicrnn.yardstick import noise_like
 
 SHORTEST_SECONDS = 2.5
 FAINT_DB = 24.0  # so far under the song's level a second is next to silent

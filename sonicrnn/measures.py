@@ -28,6 +28,7 @@ from sonicrnn.rhythm import (
     onset_strength,
     pulsation,
     pulsation_rate,
+    usual_onset_rate,
 )
 from sonicrnn.spectrum import (
     bin_hertz,
@@ -66,4 +67,5 @@ __all__ = [
     "silence_ends",
     "silence_threshold",
     "spectral_flatness",
+    "usual_onset_rate",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from sonicrnn import originality
 from sonicrnn.distances import at_level, log_mel_floor
 from sonicrnn.levels import Samples, level, level_trend
-from sonicrnn.rhythm import onset_rate, pulsation_rate
+from sonicrnn.rhythm import onset_rate, pulsation_rate, usual_onset_rate
 from sonicrnn.spectrum import spectral_flatness
 
 WINDOW_SECONDS = 60.0
@@ -38,7 +38,7 @@ class Portrait:
         level: dB re full scale.
         trend: how steep minutes of the song are, dB a minute, at their 90th percentile.
         flatness: spectral flatness, the median over minutes of the song.
-        onsets: note starts per second, the mean over minutes of the song.
+        onsets: note starts per second.
         pulsations: per minute, that a good part of the minutes of the song have: a bar's and a beat's, or those of
             two sections; the song's own comes first. None for a song without any.
         floor_db: of log-mel values, as of `distances.log_mel_floor`.
@@ -99,7 +99,7 @@ def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
         level=dbfs,
         trend=float(np.quantile([abs(level_trend(window, rate)) for window in windows], 0.9)),
         flatness=max(_LEAST_FLATNESS, float(np.median([spectral_flatness(window, rate) for window in windows]))),
-        onsets=float(np.mean([onset_rate(window, rate) for window in windows])),
+        onsets=usual_onset_rate(samples, rate),
         pulsations=usual_pulsations(samples, rate),
         floor_db=floor_db,
         copied=_copy_threshold(samples, at_level(other[: len(windows[0])], rate, dbfs, MOST_GAIN_DB), rate, floor_db),

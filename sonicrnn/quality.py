@@ -36,7 +36,8 @@ from sonicrnn.rhythm import border_clicks, modulation_spectrum, onset_rate, puls
 from sonicrnn.scores import COPY, FIGURES, FRAMES, HELD_OUT, SILENCE, Row, Scores
 from sonicrnn.spectrum import spectral_flatness
 from sonicrnn.verdicts import verdicts
-from sonicrnn.yardstick import Yardstick, speed, spread, yardstick
+from sonicrnn.windows import spread
+from sonicrnn.yardstick import Yardstick, speed, yardstick
 
 SHORTEST_PIECE_SECONDS = 3.0
 _PIECE_WINDOWS = 16

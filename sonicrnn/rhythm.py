@@ -13,6 +13,7 @@ import scipy.signal
 
 from sonicrnn.levels import FLOOR_DBFS, Floats, Samples, decibels, window_powers
 from sonicrnn.spectrum import frame_and_hop, log_mel
+from sonicrnn.windows import spread
 
 ENVELOPE_HERTZ = 100.0
 LOUDNESS_EXPONENT = 0.3  # loudness grows with power to the 0.3 (Stevens 1957)
@@ -22,6 +23,7 @@ _FIRST_PEAK_SHARE = 0.8
 ONSET_RISE_DB = 1.0
 _ONSET_LAG_SECONDS = 0.048
 _ONSET_GAP_SECONDS = 0.06
+_LONGEST_WHOLE_SECONDS, _MINUTES = 1200.0, 16
 MODULATION_HERTZ = (0.05, 20.0)
 _MODULATION_SEGMENT_SECONDS = 60.0
 MODULATION_FLOOR_DB = -80.0
@@ -125,6 +127,13 @@ def onset_rate(samples: Samples, rate: int) -> float:
         strength - around, height=ONSET_RISE_DB, distance=max(1, round(_ONSET_GAP_SECONDS / hop_seconds))
     )
     return len(peaks) * rate / max(1, len(samples))
+
+
+def usual_onset_rate(samples: Samples, rate: int) -> float:
+    """Note starts per second of a song of any length: `onset_rate` of all, or the mean over minutes of a longer one."""
+    if len(samples) <= _LONGEST_WHOLE_SECONDS * rate:
+        return onset_rate(samples, rate)
+    return float(np.mean([onset_rate(one, rate) for one in spread(samples, 60 * rate, _MINUTES)]))
 
 
 def modulation_spectrum(samples: Samples, rate: int) -> tuple[Floats, Floats]:

@@ -2,12 +2,14 @@
 
 How a free run turns out is a matter of chance: of two pieces of one model, one keeps the song's pulsation and the other
 loses it. So each section, a minute, is drawn several times from where the piece stands, the takes are measured, and the
-piece goes on from the best; where none is good, as many again are drawn, a few times over. Shorter sections would not
-do: it takes a minute to tell a slow pulsation.
+piece goes on from the best; where none is good, as many again are drawn, and again. Shorter sections would not do: it
+takes a minute to tell a slow pulsation.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -21,11 +23,9 @@ Unlike = Callable[[Samples], float]
 Rows = npt.NDArray[np.int64]
 
 SECTION_SECONDS = WINDOW_SECONDS
-# Of takes at most: of a song whose pulsation two takes in three lose, sixteen keep it all but surely. Where it is lost
-# more often, or kept by copying, as many again are drawn.
-ROUNDS, MOST_ROUNDS = 4, 8
+ROUNDS = (1, 1, 2, 4)  # how many times the takes asked for: of four 32 at most, and the more the quicker each of them
 GOOD = 1.0  # unlike the song by so much a take may be and be the last: no pulsation is lost by that
-BAD = 2.0  # and more, as where a tenth is copied, only when all rounds are over
+MOST_AT_ONCE = 16  # takes, and more only where more were asked for: they are no quicker, and their audio takes memory
 
 
 class Best(NamedTuple):
@@ -52,14 +52,15 @@ def sections(
         engine, state: where the pieces stand.
         temperatures: [pieces].
         block, blocks: steps that are made at once, and how often, for a section.
-        takes: of each section in a round; the very first has the piece's own seed.
+        takes: of each section in the first round; the very first has the piece's own seed.
         unlike: how unlike the song a section is, [samples].
     """
     seeds = state[SEED]
 
-    def best_of_round(left: Rows, number: int) -> Best:
-        rows = np.repeat(left, takes)
-        numbers = np.tile(np.arange(takes) + number * takes, len(left))
+    def best_of(pieces: Rows, first: int, count: int) -> Best:
+        """The best of the takes from number `first` on, so many of each piece."""
+        rows = np.repeat(pieces, count)
+        numbers = np.tile(first + np.arange(count), len(pieces))
         own = [_seed(int(seeds[row]), take) for row, take in zip(rows, numbers, strict=True)]
         drawn: State = {**_rows_of(state, rows), SEED: np.array(own, np.int32)}
         made = []
@@ -67,18 +68,25 @@ def sections(
             new, drawn = engine.go_on(drawn, block, temperatures[rows])
             made.append(new)
         section = joined(made, 1)
-        found = np.reshape([unlike(one) for one in section.samples], [len(left), takes])
-        best = np.arange(len(left)) * takes + found.argmin(1)
-        return Best(left, found.min(1), _made_of(section, best), _rows_of(drawn, best))
+        found = np.reshape([unlike(one) for one in section.samples], [len(pieces), count])
+        best = np.arange(len(pieces)) * count + found.argmin(1)
+        return Best(pieces, found.min(1), _made_of(section, best), _rows_of(drawn, best))
 
     while True:
-        best = best_of_round(np.arange(len(seeds)), 0)
-        for number in range(1, MOST_ROUNDS):
-            left = best.pieces[best.unlike > (GOOD if number < ROUNDS else BAD)]
-            if len(left):
-                best = _better(best, best_of_round(left, number))
-        state = {**best.state, SEED: seeds}
-        yield best.made
+        left, first, found = np.arange(len(seeds)), 0, list[Best]()
+        for count in counts(takes):
+            few = np.array_split(left, math.ceil(len(left) * count / max(count, MOST_AT_ONCE)))
+            found = [functools.reduce(_better, [*found, *(best_of(pieces, first, count) for pieces in few)])]
+            left, first = found[0].pieces[found[0].unlike > GOOD], first + count
+            if not len(left):
+                break
+        state = {**found[0].state, SEED: seeds}
+        yield found[0].made
+
+
+def counts(takes: int) -> list[int]:
+    """Takes of a section in each round."""
+    return [min(times * takes, max(takes, MOST_AT_ONCE)) for times in ROUNDS]
 
 
 def _better(one: Best, other: Best) -> Best:

@@ -15,9 +15,10 @@ from sonicrnn.distances import Likeness, at_level, likeness, log_mel_floor, stre
 from sonicrnn.form import SHORTEST_SECONDS, Form, form, moments
 from sonicrnn.levels import Floats, Samples, level, level_curve, silence, silence_threshold
 from sonicrnn.meter import bar_seconds, beat
-from sonicrnn.rhythm import modulation_spectrum, onset_rate
+from sonicrnn.rhythm import modulation_spectrum, usual_onset_rate
 from sonicrnn.scores import COLOURED, WHITE
 from sonicrnn.spectrum import bin_hertz, long_term_spectrum, spectral_flatness
+from sonicrnn.windows import spread
 
 LONGEST_WINDOW_SECONDS = 60.0
 SHORTEST_STRETCH_SECONDS = 1.5
@@ -42,7 +43,7 @@ class Yardstick:
     silent_dbfs: float  # under it a second is silent, by the song's measure
     floor_db: float  # of log-mel values
     flatness: float
-    onsets: float  # per second
+    onsets: float  # per second of the training part
     bar: float | None  # seconds, for a song that keeps one
     beat: float  # how regularly its windows keep it
     modulation: Floats  # [bands] dB
@@ -90,7 +91,7 @@ def yardstick(shortest_piece: int, training: Samples, held_out: Samples, rate: i
         silent_dbfs=silence_threshold(np.concatenate([level_curve(one, rate) for one in windows])),
         floor_db=floor_db,
         flatness=float(np.median([spectral_flatness(one, rate) for one in windows])),
-        onsets=float(np.mean([onset_rate(one, rate) for one in windows])),
+        onsets=usual_onset_rate(training, rate),
         bar=bar,
         beat=float(np.median([beat(one, rate, bar) for one in windows])) if bar else math.nan,
         modulation=np.mean([modulation_spectrum(one, rate)[1] for one in windows], axis=0),
@@ -107,20 +108,6 @@ def _form(training: Samples, rate: int, dbfs: float, floor_db: float) -> Form | 
     length = min(len(training), round(_FORM_SECONDS * rate))
     middle = training[(len(training) - length) // 2 :][:length]
     return form(moments(middle, rate, dbfs, floor_db)) if length >= SHORTEST_SECONDS * rate else None
-
-
-def spread(samples: Samples, length: int, at_most: int, step: float = 1.0) -> tuple[Samples, ...]:
-    """Windows of `length` samples spread evenly from the first sample to the last; all there is if that is less.
-
-    As many as it takes for their starts to be no more than `step` windows apart, but not more than `at_most`.
-    """
-    free = len(samples) - length
-    if free <= 0:
-        return (samples,)
-    count = min(at_most, 1 + math.ceil(free / (length * step)))
-    if count == 1:
-        return (samples[free // 2 :][:length],)
-    return tuple(samples[start : start + length] for start in np.linspace(0, free, count).round().astype(int))
 
 
 def speed(window: Samples, song: Yardstick) -> float:

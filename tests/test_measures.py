@@ -274,6 +274,15 @@ def test_onset_rate_of_notes(per_second: float) -> None:
     assert measures.onset_rate(notes(per_second, 30), RATE) == pytest.approx(per_second, abs=0.1)
 
 
+def test_the_onset_rate_of_a_long_song_is_that_of_minutes_all_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    song = np.concatenate([notes(2.0, 60), notes(5.0, 120), np.zeros(60 * RATE)])
+    assert measures.usual_onset_rate(song, RATE) == measures.onset_rate(song, RATE) == pytest.approx(3.0, rel=0.03)
+    monkeypatch.setattr("sonicrnn.rhythm._LONGEST_WHOLE_SECONDS", 200)
+    assert measures.usual_onset_rate(song, RATE) == pytest.approx(3.0, rel=0.03)
+    monkeypatch.setattr("sonicrnn.rhythm._MINUTES", 2)
+    assert measures.usual_onset_rate(song, RATE) == pytest.approx(1.0, rel=0.03)  # of its first and its last alone
+
+
 def test_no_onsets_in_steady_noise_and_silence() -> None:
     assert measures.onset_rate(noise(30), RATE) < 0.1
     assert measures.onset_rate(np.zeros(30 * RATE), RATE) == 0.0

@@ -30,7 +30,8 @@ from sonicrnn.scores import (
     table,
 )
 from sonicrnn.spectrum import long_term_spectrum
-from sonicrnn.yardstick import noise_like, spread
+from sonicrnn.windows import spread
+from sonicrnn.yardstick import noise_like
 
 RATE = 8000
 HOP = 128
