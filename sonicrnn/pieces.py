@@ -17,7 +17,7 @@ from sonicrnn.config import Settings
 from sonicrnn.engine import Engine, Made, Recording, Samples, Units, joined, steps
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
-from sonicrnn.portrait import known
+from sonicrnn.portrait import copying, known
 from sonicrnn.rendering import rendered
 from sonicrnn.run import Run
 from sonicrnn.song import Song, open_song
@@ -73,7 +73,12 @@ class Pieces(ABC):
         if looks is None:
             return None
         copied = known(looks, self.cuts, rate) if self.cuts else lambda samples: 0.0
-        return lambda samples: looks.unlike(samples, rate, copied(samples))
+
+        def unlike(samples: Samples, best: float) -> float:
+            found = looks.unlike(samples, rate)
+            return found + copying(copied(samples)) if found < best else found
+
+        return unlike
 
     def generate(
         self,

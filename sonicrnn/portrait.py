@@ -53,16 +53,13 @@ class Portrait:
     floor_db: float
     copied: float
 
-    def unlike(self, samples: Samples, rate: int, copied: float = 0.0) -> float:
+    def unlike(self, samples: Samples, rate: int) -> float:
         """How unlike the song some audio is, 0 for nothing to complain of.
 
-        Args:
-            samples: mono [n], full scale ±1.0; a minute of them tells all.
-            copied: which share of them is copied, 0..1.
+        `samples` are mono, [n], full scale ±1.0; a minute of them tells all but what is copied, see `copying`.
         """
         flatness = max(_LEAST_FLATNESS, spectral_flatness(samples, rate))
         complaints = [
-            WEIGHS_MOST * _beyond(copied, COPIED_SHARE),
             _beyond(level(samples, rate) - self.level, LEVEL_DB),
             _beyond(math.log(flatness / self.flatness), math.log(FLATNESS_FACTOR)),
         ]
@@ -86,6 +83,11 @@ class Portrait:
             + LESS_USUAL * (_is_multiple(usual, own) or _is_multiple(own, usual))
             for usual in self.pulsations
         )
+
+
+def copying(share: float) -> float:
+    """What is added to how unlike a song a piece is when so large a share of it, 0..1, is copied."""
+    return WEIGHS_MOST * _beyond(share, COPIED_SHARE)
 
 
 def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:

@@ -19,11 +19,12 @@ import numpy.typing as npt
 from sonicrnn.engine import SEED, Engine, Made, Samples, State, joined
 from sonicrnn.portrait import WINDOW_SECONDS
 
-Unlike = Callable[[Samples], float]
+Unlike = Callable[[Samples, float], float]
 Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 SECTION_SECONDS = WINDOW_SECONDS
-ROUNDS = (1, 1, 2, 4)  # how many times the takes asked for: of four 32 at most, and the more the quicker each of them
+ROUNDS = (1, 1, 2, 2, 2)  # times the takes asked for: of four 32 at most; eight at once are quicker than twice four
 GOOD = 1.0  # unlike the song by so much a take may be and be the last: no pulsation is lost by that
 MOST_AT_ONCE = 16  # takes, and more only where more were asked for: they are no quicker, and their audio takes memory
 
@@ -38,7 +39,7 @@ class Best(NamedTuple):
     """
 
     pieces: Rows
-    unlike: npt.NDArray[np.float64]
+    unlike: Floats
     made: Made
     state: State
 
@@ -53,12 +54,13 @@ def sections(
         temperatures: [pieces].
         block, blocks: steps that are made at once, and how often, for a section.
         takes: of each section in the first round; the very first has the piece's own seed.
-        unlike: how unlike the song a section is, [samples].
+        unlike: how unlike the song a section is, [samples]; any figure will do that is no less than the one given, that
+            of the best take so far.
     """
     seeds = state[SEED]
 
-    def best_of(pieces: Rows, first: int, count: int) -> Best:
-        """The best of the takes from number `first` on, so many of each piece."""
+    def best_of(pieces: Rows, first: int, count: int, known: Floats) -> Best:
+        """The best of the takes from number `first` on, so many of each piece; what is `known` of all is kept."""
         rows = np.repeat(pieces, count)
         numbers = np.tile(first + np.arange(count), len(pieces))
         own = [_seed(int(seeds[row]), take) for row, take in zip(rows, numbers, strict=True)]
@@ -68,20 +70,25 @@ def sections(
             new, drawn = engine.go_on(drawn, block, temperatures[rows])
             made.append(new)
         section = joined(made, 1)
-        found = np.reshape([unlike(one) for one in section.samples], [len(pieces), count])
+        found = np.empty(len(rows))
+        for index, row in enumerate(rows):
+            found[index] = unlike(section.samples[index], known[row])
+            known[row] = min(known[row], found[index])
+        found = found.reshape(len(pieces), count)
         best = np.arange(len(pieces)) * count + found.argmin(1)
         return Best(pieces, found.min(1), _made_of(section, best), _rows_of(drawn, best))
 
     while True:
-        left, first, found = np.arange(len(seeds)), 0, list[Best]()
+        left, first, best = np.arange(len(seeds)), 0, list[Best]()
+        known = np.full(len(seeds), np.inf)
         for count in counts(takes):
             few = np.array_split(left, math.ceil(len(left) * count / max(count, MOST_AT_ONCE)))
-            found = [functools.reduce(_better, [*found, *(best_of(pieces, first, count) for pieces in few)])]
-            left, first = found[0].pieces[found[0].unlike > GOOD], first + count
+            best = [functools.reduce(_better, [*best, *(best_of(pieces, first, count, known) for pieces in few)])]
+            left, first = best[0].pieces[best[0].unlike > GOOD], first + count
             if not len(left):
                 break
-        state = {**found[0].state, SEED: seeds}
-        yield found[0].made
+        state = {**best[0].state, SEED: seeds}
+        yield best[0].made
 
 
 def counts(takes: int) -> list[int]:

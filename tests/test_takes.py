@@ -33,7 +33,7 @@ class Wanted(Portrait):
         super().__init__(0.0, 0.0, 1.0, 0.0, [], -80.0, 0.9)
         object.__setattr__(self, "asked", [])
 
-    def unlike(self, samples: Samples, rate: int, copied: float = 0.0) -> float:
+    def unlike(self, samples: Samples, rate: int) -> float:
         self.asked.append(samples)  # type: ignore[attr-defined]
         return -float(np.square(samples).mean())
 
@@ -46,7 +46,7 @@ class Patient(Wanted):
         object.__setattr__(self, "likes", likes)
         object.__setattr__(self, "fault", fault)
 
-    def unlike(self, samples: Samples, rate: int, copied: float = 0.0) -> float:
+    def unlike(self, samples: Samples, rate: int) -> float:
         off = super().unlike(samples, rate)
         return off + self.fault * (len(self.asked) not in self.likes)  # type: ignore[attr-defined]
 
@@ -133,11 +133,11 @@ def test_takes_are_drawn_until_one_is_good(generator: Generator, primes: Samples
     assert len({one.tobytes() for one in asked(choosing)}) == 8
 
 
-def test_rounds_grow_until_there_are_as_many_takes_as_are_drawn_at_once() -> None:
-    assert counts(1) == [1, 1, 2, 4]
-    assert counts(4) == [4, 4, 8, 16]
-    assert counts(8) == [8, 8, 16, 16]
-    assert counts(20) == [20, 20, 20, 20]
+def test_later_rounds_are_larger_up_to_what_is_drawn_at_once() -> None:
+    assert counts(1) == [1, 1, 2, 2, 2]
+    assert counts(4) == [4, 4, 8, 8, 8]
+    assert counts(8) == [8, 8, 16, 16, 16]
+    assert counts(20) == [20] * 5
 
 
 def test_where_no_take_is_good_the_best_of_all_rounds_goes_on(
@@ -155,6 +155,28 @@ def test_where_no_take_is_good_the_best_of_all_rounds_goes_on(
         np.testing.assert_array_equal(made[index * section : (index + 1) * section], takes[best])
         rounds.add(int(np.searchsorted(np.cumsum(counts(2)), best, "right")))
     assert len(rounds) > 1
+
+
+def test_copies_are_only_looked_for_where_a_take_could_be_the_best(
+    generator: Generator, primes: Samples, monkeypatch: Any
+) -> None:
+    """And the one that copies is not, however much it is like the song else."""
+    looked: list[Samples] = []
+
+    def copied(samples: Samples) -> float:
+        looked.append(samples)
+        return 0.0 if len(looked) > 1 else 1.0
+
+    monkeypatch.setattr("sonicrnn.pieces.known", lambda looks, cuts, rate: copied)
+    monkeypatch.setattr(Generator, "cuts", property(lambda self: [primes[0]]))
+    choosing = judged_by(Wanted(), generator)
+    made = choosing.generate(primes[:1], 1.0, 1.0, [7], takes=16)
+    loudness = [-float(np.square(one).mean()) for one in asked(choosing)]
+    falls = np.minimum.accumulate(loudness[1:])
+    assert looked[0] is asked(choosing)[0]
+    assert len(looked) == 1 + len(np.unique(falls)) < 16
+    best = 1 + int(np.argmin(loudness[1:]))
+    np.testing.assert_array_equal(made[0], asked(choosing)[best][:RATE])
 
 
 def test_pieces_that_are_good_are_left_alone_by_later_rounds(generator: Generator, primes: Samples) -> None:
