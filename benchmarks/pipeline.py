@@ -7,8 +7,9 @@ Delivered: frames a second that the tf.data pipeline hands out when nobody works
 the training step takes when its batch is already there. Both are medians of blocks of steps, taken in turn. Beside
 them, also in turn, stand those who have the whole song as an array of normalised frames in memory and cut the same
 windows from it in random order: Keras' `timeseries_dataset_from_array` and PyTorch's `DataLoader`, the latter with no
-process of its own or with one a core, whichever is faster. PyTorch is the extra `bench`. The last column is the memory:
-as many bytes, written by all cores from what their caches hold, with no song to read. Memory in the last table is what
+process of its own or with one a core, whichever is faster, and once more cut into inputs and targets, as it is mostly
+used. PyTorch is the extra `bench`. The last column is the memory: as many bytes, written by all cores from what their
+caches hold, with no song to read. Memory in the last table is what
 the process holds of its own (RssAnon) beside the song, which is mapped from the disk: the highest of two stretches of
 batches, one after the other. It moves up and down with the batches that happen to be under way.
 """
@@ -33,6 +34,7 @@ from benchmarks.prepared import prepared
 
 ROUNDS = 5
 RATE = 16_000
+PEERS = ("ours", "Keras", "PyTorch", "PyTorch, pairs")
 WRITING, UNDER_WAY = "writing alone", 4  # batches that are in memory at once
 MEMORY_MINUTES = (10, 60)  # and the longest song
 MEMORY_STEPS = 400  # of each stretch
@@ -69,8 +71,8 @@ def main() -> None:
     torch = importlib.util.find_spec("torch") is not None
     if not torch:
         print("\nPyTorch is missing, so its column is empty: `pip install '.[bench]'` adds it.")
-    print("\n| the same windows | ours, frames/s | Keras | PyTorch | ours ÷ Keras | ours ÷ PyTorch | writing alone |")
-    print("| ---" + " | ---:" * 6 + " |")
+    named = [*PEERS, *(f"ours ÷ {peer}" for peer in PEERS[1:])]
+    print(f"\n| the same windows, frames/s | {' | '.join(named)} | {WRITING} |\n| ---{' | ---:' * (len(named) + 1)} |")
     for name, arguments in MODELS.items():
         if "waveform" in name:
             print(_peers_line(name, _peers(arguments, torch)), flush=True)
@@ -121,10 +123,10 @@ def _peers(arguments: list[str], torch: bool) -> dict[str, float]:
         peers = {"ours": iter(training_data(table, settings.seed))}
         peers["Keras"] = iter(keras_windows(frames, data.sequence_length, stride, data.batch_size))
         if torch:
-            for processes in (0, cores()):
-                loader = torch_windows(frames, data.sequence_length, stride, data.batch_size, processes)
-                peers[f"PyTorch {processes}"] = iter(loader)
-        peers[WRITING] = written(data.batch_size, data.sequence_length * size, cores())
+            for processes, name in itertools.product((0, cores()), PEERS[2:]):
+                made_of = (frames, data.sequence_length, stride, data.batch_size, processes)
+                peers[f"{name} {processes}"] = iter(torch_windows(*made_of, pairs=name.endswith("pairs")))
+        peers[WRITING] = written(data.batch_size, (data.sequence_length + 1) * size, cores())
         speeds: dict[str, list[float]] = {peer: [] for peer in peers}
         for batches in peers.values():
             next(batches)
@@ -133,22 +135,25 @@ def _peers(arguments: list[str], torch: bool) -> dict[str, float]:
                 heard = data.batch_size * data.sequence_length
                 speeds[peer].append(heard * _steps_a_second(lambda batches=batches: next(batches), 40))
     found = {peer: float(np.median(some)) for peer, some in speeds.items()}
-    of_torch = [speed for peer, speed in found.items() if peer.startswith("PyTorch")]
-    return {peer: found[peer] for peer in ("ours", "Keras", WRITING)} | ({"PyTorch": max(of_torch)} if of_torch else {})
+    theirs = PEERS[2:] if torch else ()
+    best = {name: max(found[f"{name} {processes}"] for processes in (0, cores())) for name in theirs}
+    return {peer: found[peer] for peer in ("ours", "Keras", WRITING)} | best
 
 
 def keras_windows(frames: np.ndarray, length: int, stride: int, batch: int) -> Iterable[object]:
-    """Endless batches of (inputs, targets) [batch, length, size] from frames [time, size], in random order."""
+    """Endless batches of sequences [batch, length + 1, size] from frames [time, size], in random order."""
     import keras
 
     windows = keras.utils.timeseries_dataset_from_array(
         frames, None, length + 1, sequence_stride=stride, batch_size=batch, shuffle=True, seed=1
     )
-    return windows.map(lambda window: (window[:, :-1], window[:, 1:])).repeat().prefetch(4)
+    return windows.repeat().prefetch(4)
 
 
-def torch_windows(frames: np.ndarray, length: int, stride: int, batch: int, processes: int) -> Iterable[object]:
-    """The same of PyTorch."""
+def torch_windows(
+    frames: np.ndarray, length: int, stride: int, batch: int, processes: int, *, pairs: bool = False
+) -> Iterable[object]:
+    """The same of PyTorch; in pairs, inputs and targets [batch, length, size]."""
     import torch
 
     song = torch.from_numpy(frames)
@@ -157,9 +162,9 @@ def torch_windows(frames: np.ndarray, length: int, stride: int, batch: int, proc
         def __len__(self) -> int:
             return 1 + (len(song) - length - 1) // stride
 
-        def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        def __getitem__(self, index: int) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
             window = song[index * stride : index * stride + length + 1]
-            return window[:-1], window[1:]
+            return (window[:-1], window[1:]) if pairs else window
 
     loader = torch.utils.data.DataLoader(
         Windows(), batch, shuffle=True, num_workers=processes, persistent_workers=processes > 0
@@ -168,23 +173,22 @@ def torch_windows(frames: np.ndarray, length: int, stride: int, batch: int, proc
 
 
 def written(batch: int, samples: int, threads: int) -> Iterator[object]:
-    """Endless pairs of arrays [batch, samples], written by so many threads from one window that stays in the cache."""
+    """Endless arrays [batch, samples], written by so many threads from one window that stays in the cache."""
     window = np.ones(samples, np.float32)
-    pairs = [np.ones((2 * batch, samples), np.float32) for _ in range(UNDER_WAY)]
+    arrays = [np.ones((batch, samples), np.float32) for _ in range(UNDER_WAY)]
 
     def write(rows: np.ndarray) -> None:
         for row in rows:
             row[:] = window
 
     with ThreadPoolExecutor(threads) as pool:
-        for pair in itertools.cycle(pairs):
-            yield list(pool.map(write, np.array_split(pair, threads)))
+        for array in itertools.cycle(arrays):
+            yield list(pool.map(write, np.array_split(array, threads)))
 
 
 def _peers_line(name: str, speeds: dict[str, float]) -> str:
-    columns = ("ours", "Keras", "PyTorch")
-    cells = [f"{speeds[peer]:,.0f}" if peer in speeds else "–" for peer in columns]
-    cells += [f"{speeds['ours'] / speeds[peer]:.1f} ×" if peer in speeds else "–" for peer in columns[1:]]
+    cells = [f"{speeds[peer]:,.0f}" if peer in speeds else "–" for peer in PEERS]
+    cells += [f"{speeds['ours'] / speeds[peer]:.1f} ×" if peer in speeds else "–" for peer in PEERS[1:]]
     cells.append(f"{speeds[WRITING]:,.0f}")
     return f"| {name} | {' | '.join(cells)} |"
 

@@ -79,12 +79,10 @@ class Row:
         frames = GATES[self.kind] * first * self.frame
         return 2.0 * self.sequence * self.batch * (3 * (layers + second * self.frame) + 2 * frames)
 
-    def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets [batch, sequence, frame] float32."""
+    def data(self) -> np.ndarray:
+        """Frames [batch, sequence + 1, frame] float32: the input is all but the last, the target all but the first."""
         random = np.random.default_rng(1)
-        shape = (2, self.batch, self.sequence, self.frame)
-        inputs, targets = random.standard_normal(shape, np.float32)
-        return inputs, targets
+        return random.standard_normal((self.batch, self.sequence + 1, self.frame), np.float32)
 
 
 def our_step(row: Row, threads: int) -> Step:
@@ -109,7 +107,7 @@ def our_step(row: Row, threads: int) -> Step:
     model.shares = shares
     if row.carried:
         model.carry_state(row.batch)
-    batch = (*(tf.constant(some) for some in row.data()), *([tf.ones([row.batch])] if row.carried else []))
+    batch = (tf.constant(row.data()), *([tf.ones([row.batch])] if row.carried else []))
     step = graph(lambda: model.train_step(batch)["loss"])
     return lambda: float(step())
 
@@ -133,7 +131,8 @@ def keras_step(row: Row, threads: int) -> Step:
     _begin(weights)
     optimizer = keras.optimizers.Adam(RATE, global_clipnorm=CLIP)
     optimizer.build(weights)
-    inputs, targets = (tf.constant(some) for some in row.data())
+    frames = row.data()
+    inputs, targets = tf.constant(frames[:, :-1]), tf.constant(frames[:, 1:])
     count = 1 if row.kind == "gru" else 2
     states = [[tf.Variable(tf.zeros([row.batch, made.units])) for _ in range(count)] for made in layers]
 
@@ -173,7 +172,8 @@ def torch_step(row: Row, threads: int) -> Step:
     dense = torch.nn.Linear(second, row.frame)
     weights = [weight for made in [*layers, dense] for weight in made.parameters()]
     optimizer = torch.optim.Adam(weights, RATE)
-    inputs, targets = (torch.from_numpy(some) for some in row.data())
+    frames = torch.from_numpy(row.data())
+    inputs, targets = frames[:, :-1].contiguous(), frames[:, 1:].contiguous()
     states = [None, None]
 
     def step() -> float:

@@ -186,9 +186,9 @@ def _measure_here(index: int, batch: int | None) -> dict[str, float]:
         optimizer.build(model.trainable_variables)
         model.compile(optimizer=optimizer, jit_compile=False)
         model.keep_average(0.98)
-    shape = [batch // spread.replicas, settings.data.sequence_length, dimension]
+    shape = [batch // spread.replicas, settings.data.sequence_length + 1, dimension]
     frames = np.random.default_rng(index).standard_normal(shape).astype(np.float32)
-    data = spread.batches(lambda replicas, mine: tf.data.Dataset.from_tensors((frames, frames)).repeat())
+    data = spread.batches(lambda replicas, mine: tf.data.Dataset.from_tensors((frames,)).repeat())
     model.make_train_function()
     batches, seconds, sent = iter(data), [], _loopback_bytes()
     for step in range(WARM_UP + STEPS):

@@ -182,9 +182,9 @@ class Judge(keras.callbacks.Callback):
 def validation_loss(model: SongModel, data: tf.data.Dataset) -> float:
     """The mean over all examples, each counted once."""
     total, count = 0.0, 0
-    for inputs, targets in data:
-        total += float(model.example_loss(inputs, targets)) * len(inputs)
-        count += len(inputs)
+    for (sequences,) in data:
+        total += float(model.example_loss(sequences)) * len(sequences)
+        count += len(sequences)
     return total / count
 
 

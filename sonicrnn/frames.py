@@ -32,6 +32,11 @@ def samples_of(frames: int, frame_length: int, hop: int) -> int:
     return (frames - 1) * hop + frame_length if frames else 0
 
 
+def halves(sequences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """[batch, time + 1, …] -> [batch, time, …], what a model reads, and the same one frame later, what it learns."""
+    return sequences[:, :-1], sequences[:, 1:]
+
+
 # Waveform -----------------------------------------------------------------------------------------------------
 
 

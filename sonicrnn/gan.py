@@ -22,6 +22,7 @@ from sonicrnn.chance import Chance
 from sonicrnn.config import GanSettings
 from sonicrnn.denoiser import distance, energy_score
 from sonicrnn.discriminator import windows_of
+from sonicrnn.frames import halves
 from sonicrnn.models import SongModel, State
 from sonicrnn.strategy import averaged
 
@@ -71,8 +72,7 @@ class DenoisingGan(SongModel):
             `_against`.
         """
         assert self.adversary is not None
-        songs = zip(self._shares(batch), tf.split(batch[0], self.shares), strict=True)
-        worked = [self._against(self.adversary, share, song) for share, song in songs]
+        worked = [self._against(self.adversary, share) for share in self._shares(batch)]
         slopes, theirs, after, told = zip(*worked, strict=True)
         gradients, their_gradients = (
             [tf.add_n(each) / self.shares for each in zip(*of, strict=True)] for of in (slopes, theirs)
@@ -86,27 +86,26 @@ class DenoisingGan(SongModel):
         self._carry_on(after)
         return {**means, "gradient_norm": tf.linalg.global_norm(gradients)}
 
-    def _against(self, adversary: Adversary, share: Sequence, song: tf.Tensor):
+    def _against(self, adversary: Adversary, share: Sequence):
         """One share of a batch.
 
         Args:
             adversary: that it is trained against.
             share: of `_shares`.
-            song: the share's inputs as they are in the song, [batch, time, dimension].
 
         Returns:
             Gradients of the model and of the discriminator, the state after the share, and figures: "spread" is how far
             two draws in one place lie apart, as a share of how far they lie from the song; "run_spread" the same of two
             free runs. 1 is right for both.
         """
-        made, judge, targets, chance = adversary.settings, adversary.discriminator, share[1], share[-1]
-        frames = tf.concat([song[:, :1], targets], 1)
+        made, judge, frames, chance = adversary.settings, adversary.discriminator, share[1], share[-1]
+        _, targets = halves(frames)
         windows = windows_of(frames, made.window)[:, :: made.every]
         judged, windows = tf.shape(windows)[1], _rows(windows)
         noise = _in_turn(chance.normal(DENOISING, [2, tf.shape(targets)[1], 2 * self.dimension]))
         place = _rows(chance.uniform(ANGLE, [tf.shape(targets)[1], 1]))
         with tf.GradientTape() as tape:
-            parameters, after, runs = self._read_and_run(share, frames, made)
+            parameters, after, runs = self._read_and_run(share, made)
             score, spread = self.head.denoising_loss(_rows(parameters), _rows(targets), noise, place)
             run_score, run_spread = self._run_score(runs.frames, frames[:, -made.run_steps :])
             before = _rows(parameters[:, made.window - 2 :: made.every])  # what is known before each window's last
@@ -129,18 +128,17 @@ class DenoisingGan(SongModel):
         figures = {"loss": own, "spread": spread, "run_score": run_score, "run_spread": run_spread}
         return gradients, theirs, after, figures | told
 
-    def _read_and_run(self, share: Sequence, frames: tf.Tensor, made: GanSettings):
+    def _read_and_run(self, share: Sequence, made: GanSettings):
         """Read a share, and run free beside its last frames, twice.
 
         Args:
             share: of `_shares`.
-            frames: [batch, time + 1, dimension], the song's, its inputs and targets.
             made: the runs begin up to `run_ahead` steps before those that are scored, as far as the share goes back.
 
         Returns:
             parameters [batch, time, parameter], the state after the share, and the runs.
         """
-        inputs, _, noise, before, chance = share
+        inputs, frames, noise, before, chance = share
         first = tf.shape(inputs)[1] + 1 - made.run_steps  # of what is scored of the runs, among the frames
         most = tf.minimum(made.run_ahead, first - made.window + 1)
         ahead = chance.alike(AHEAD_STEPS, most) if made.run_ahead else 0

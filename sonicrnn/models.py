@@ -12,6 +12,7 @@ import tensorflow as tf
 from sonicrnn.binary import drawn as drawn_binary
 from sonicrnn.chance import Chance
 from sonicrnn.config import ModelSettings
+from sonicrnn.frames import halves
 from sonicrnn.graphs import graph
 from sonicrnn.heads import make_head
 from sonicrnn.phase_image import PhaseImage
@@ -262,7 +263,7 @@ class SongModel(SpreadModel):
         return [[next(values) for _ in state] for state in self.rest(1)]
 
     def train_step(self, batch):
-        """One step on (inputs, targets) or, for streams, (inputs, targets, carry): a replica's rows of a batch.
+        """One step on (sequences,) or, for streams, (sequences, carry), see `pipeline`: a replica's rows of a batch.
 
         They are cut into `shares` that depend on one another in nothing, so that each core works through its own: the
         products of a recurrent layer are too small to be shared out one by one.
@@ -277,8 +278,9 @@ class SongModel(SpreadModel):
         return {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
 
     def _shares(self, batch) -> list[tuple]:
-        """Of each share: inputs with what disturbs them, targets, how strong the noise is, state before, chance."""
-        inputs, targets = batch[0], batch[1]
+        """Of each share: inputs with what disturbs them, the sequences, the noise's strength, state before, chance."""
+        sequences = batch[0]
+        inputs, _ = halves(sequences)
         rows = places(tf.shape(inputs)[0])
         chance = Chance(self.seed, self.optimizer.iterations, rows)
         song, noise = inputs, tf.zeros([tf.shape(inputs)[0], 1, 1])
@@ -287,11 +289,11 @@ class SongModel(SpreadModel):
         if self.settings.self_heard:
             even = rows[:, None, None] % 2 == 0  # so that all shares have as many
             inputs, noise = tf.where(even, self.self_heard(song, chance), inputs), tf.where(even, 0.0, noise)
-        before = self._carried_in(batch[2], rows) if self.carried else None
+        before = self._carried_in(batch[1], rows) if self.carried else None
         if self.settings.scheduled:
             inputs = self.scheduled(song, before or self.rest(tf.shape(song)[0]), chance)
         states = _shared_out(before, self.shares) if before else [None] * self.shares
-        cut = (tf.split(whole, self.shares) for whole in (inputs, targets, noise))
+        cut = (tf.split(whole, self.shares) for whole in (inputs, sequences, noise))
         return list(zip(*cut, states, chance.shared_out(self.shares), strict=True))
 
     def _carry_on(self, after: Sequence[list[State]]) -> None:
@@ -303,9 +305,10 @@ class SongModel(SpreadModel):
             variable.assign(value)
 
     def _work_through(
-        self, inputs: tf.Tensor, targets: tf.Tensor, noise: tf.Tensor, before: list[State] | None, chance: Chance
+        self, inputs: tf.Tensor, sequences: tf.Tensor, noise: tf.Tensor, before: list[State] | None, chance: Chance
     ):
         """-> mean loss, gradients, state after it."""
+        _, targets = halves(sequences)
         with tf.GradientTape() as tape:
             with self._noisy_weights(chance):
                 parameters, after = self.follow(inputs, before, noise, chance)
@@ -313,8 +316,9 @@ class SongModel(SpreadModel):
         return loss, tape.gradient(loss, self.trainable_variables), after
 
     @graph
-    def example_loss(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """The mean loss of a batch, without noise or dropout: scalar."""
+    def example_loss(self, sequences: tf.Tensor) -> tf.Tensor:
+        """The mean loss of sequences [batch, time + 1, dimension], without noise or dropout: scalar."""
+        inputs, targets = halves(sequences)
         return tf.reduce_mean(self.head.loss(self(inputs), targets))
 
     def get_config(self):

@@ -1,9 +1,10 @@
 """The song as tf.data: overlapping sequences in seeded order, or contiguous streams.
 
 A part of the song is a row table, made once and kept in the cache: the normalised samples for waveform frames, the
-encoded frames for the others (one row a frame). An example is `sequence_length + 1` frames; the input is all but the
-last, the target all but the first. Example `i` starts at sample `i * shift`; there are `example_count` of them, and no
-example crosses the border of a part. Variants of a part have tables of their own, whose examples come after the part's.
+encoded frames for the others (one row a frame). An example is `sequence_length + 1` frames, written once: the model
+cuts them into inputs and targets (`frames.halves`). Example `i` starts at sample `i * shift`; there are `example_count`
+of them, and no example crosses the border of a part. Variants of a part have tables of their own, whose examples come
+after the part's.
 
 Which rows a training step sees is a pure function of the seed and the step's number, so a resumed run continues with
 the very examples an uninterrupted one would have seen, and nothing of the order stands in memory.
@@ -171,9 +172,9 @@ def make_table(
 def training_data(
     table: Table, seed: int, first_step: int = 0, replicas: int = 1, mine: Sequence[int] = (0,)
 ) -> tf.data.Dataset:
-    """Endless batches from step `first_step` on: (inputs, targets) float32 [batch, time, dimension].
+    """Endless batches from step `first_step` on: tuples with the sequences, float32 [batch, time + 1, dimension].
 
-    With `order: streams` there is a third element, float32 [batch]: 0 where a stream starts afresh, else 1. Of several
+    With `order: streams` there is a second element, float32 [batch]: 0 where a stream starts afresh, else 1. Of several
     replicas each has its own equal part of every batch: what comes out is that of each of `mine`, one after the other.
     """
     starts = stream_starts(table, seed) if table.data.order == "streams" else shuffled_starts(table, seed)
@@ -190,7 +191,7 @@ def training_data(
 def validation_data(table: Table) -> tf.data.Dataset:
     """The same few hundred examples every time, without order or chance, in batches (the last may be smaller).
 
-    They are of the song as it is.
+    They are of the song as it is; what comes out is as of `training_data`, without streams.
     """
     count = table.example_counts[0]
     chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_VALIDATION_EXAMPLES)).astype(np.int64))
@@ -261,25 +262,24 @@ def _parts(replicas: int, mine: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor
 
 
 def _cut(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]:
-    """First rows [batch] -> inputs and the targets one frame later, [batch, time, dimension] each.
+    """First rows [batch] -> sequences [batch, time + 1, dimension].
 
     Written once, from the mapped files to where TensorFlow reads them.
     """
-    time, step, first_rows = table.data.sequence_length, 1, table.first_rows
+    length, step, first_rows = table.data.sequence_length + 1, 1, table.first_rows
     variants = [np.asarray(rows) for rows in table.variants]
     if table.is_waveform:  # views, in which each sample begins a frame
         variants = [np.lib.stride_tricks.sliding_window_view(rows, table.encoding.dimension) for rows in variants]
         step = table.encoding.step
     size = variants[0].shape[1]
-    rooms = Rooms((time, size))
+    rooms = Rooms((length, size))
 
-    def copy(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        inputs, targets = rooms.take(len(starts)), rooms.take(len(starts))
+    def copy(starts: np.ndarray) -> np.ndarray:
+        sequences = rooms.take(len(starts))
         for index, start in enumerate(starts.tolist()):
             rows, first = rows_at(start)
-            sequence = rows[first : first + time * step + 1 : step]
-            inputs[index], targets[index] = sequence[:-1], sequence[1:]
-        return inputs, targets
+            sequences[index] = rows[first : first + (length - 1) * step + 1 : step]
+        return sequences
 
     def rows_at(start: int) -> tuple[np.ndarray, int]:
         if not table.others:
@@ -288,10 +288,9 @@ def _cut(table: Table, with_carry: bool = True) -> Callable[[tf.Tensor, tf.Tenso
         return variants[which], start - int(first_rows[which])
 
     def cut(starts: tf.Tensor, carry: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        pair = tf.numpy_function(copy, [starts], [tf.float32, tf.float32], stateful=False)
-        for one in pair:
-            one.set_shape([starts.shape[0], time, size])
-        return (*pair, carry) if with_carry and table.data.order == "streams" else tuple(pair)
+        sequences = tf.numpy_function(copy, [starts], tf.float32, stateful=False)
+        sequences.set_shape([starts.shape[0], length, size])
+        return (sequences, carry) if with_carry and table.data.order == "streams" else (sequences,)
 
     return cut
 

@@ -28,6 +28,7 @@ from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.files import write_arrays, write_json
 from sonicrnn.fit_encoding import fit_encoding
+from sonicrnn.frames import halves
 from sonicrnn.graphs import graph
 from sonicrnn.pipeline import Table, check_length, fitting, make_table, training_data
 from sonicrnn.reviser import Reviser
@@ -108,12 +109,12 @@ class Learner:
     def learn(self, table: Table, settings: Settings, checkpoint: Path, report: Callable[[str], None]) -> None:
         """From where it stands to the end, with a checkpoint every `train.checkpoint_seconds`."""
         told, losses, saved = self.share, [], time.monotonic()
-        for frames, _ in training_data(table, settings.seed, self.step):
+        for (sequences,) in training_data(table, settings.seed, self.step):
             if self.share >= 1:
                 break
             begin = time.monotonic()
             self.optimizer.learning_rate = self._learning_rate()
-            loss = float(_train_step(self, frames, tf.constant(self.step, tf.int64)))
+            loss = float(_train_step(self, halves(sequences)[0], tf.constant(self.step, tf.int64)))
             if not math.isfinite(loss):
                 raise UserError(
                     f"the reviser's loss is no longer a number at step {self.step + 1}: try a lower "

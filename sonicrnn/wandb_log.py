@@ -26,6 +26,7 @@ from sonicrnn.checkpoint import Progress
 from sonicrnn.config import Settings
 from sonicrnn.drawing import save_figure
 from sonicrnn.encoding import Encoding
+from sonicrnn.frames import halves
 from sonicrnn.graphs import graph
 from sonicrnn.models import SongModel
 from sonicrnn.pictures import spectrogram, target_against_prediction
@@ -114,7 +115,7 @@ def validation_example(model: SongModel, encoding: Encoding, data: tf.data.Datas
         return np.asarray(encoding.spectra_of(frames[None])[0] if kind == "stft" else frames)
 
     def example() -> tuple[Values, Values]:
-        inputs, targets = next(iter(data))
+        inputs, targets = halves(next(iter(data))[0])
         with averaged_weights(model):
             return readable(targets[0]), readable(expect(inputs[:1])[0])
 

@@ -42,7 +42,7 @@ def train(model: SongModel, first: int, last: int) -> None:
     for step in range(first, last):
         frames = np.random.default_rng(step).standard_normal((BATCH, 7, DIMENSION)).astype(np.float32)
         carry = [tf.ones([BATCH])] if model.carried else []
-        model.train_step((tf.constant(frames[:, :-1]), tf.constant(frames[:, 1:]), *carry))
+        model.train_step((tf.constant(frames), *carry))
 
 
 def state_of(model: SongModel) -> list[npt.NDArray[Any]]:

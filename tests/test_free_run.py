@@ -418,7 +418,8 @@ def test_trained_models_do_as_the_known_ones_do() -> None:
     process[:, 0] = noise[:, 0]
     for step in range(1, 401):
         process[:, step] = 0.9 * process[:, step - 1] + np.sqrt(1 - 0.81) * noise[:, step]
-    data = tf.data.Dataset.from_tensor_slices((process[:, :-1].reshape(-1, 40, 4), process[:, 1:].reshape(-1, 40, 4)))
+    sequences = np.concatenate([process[:, start : start + 41] for start in range(0, 400, 40)])
+    data = tf.data.Dataset.from_tensor_slices((sequences,))
     level = {}
     for head in ("mse", "gaussian"):
         model = SongModel(4, ModelSettings.model_validate({"widths": [24], "head": {"kind": head}}), seed=1)

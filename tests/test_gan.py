@@ -25,6 +25,7 @@ from sonicrnn.config import Settings, load_settings, parse_settings
 from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.fit_encoding import fit_encoding
+from sonicrnn.frames import halves
 from sonicrnn.gan import AHEAD, AHEAD_STEPS, RUNS, DenoisingGan, Runs, collapse, in_words
 from sonicrnn.preparation import make_model, prepare
 from sonicrnn.run import Run, enter
@@ -71,12 +72,11 @@ def model_of(kind: str = "mdct", **more: Any) -> tuple[DenoisingGan, Encoding]:
     return model, encoding
 
 
-def batch_of(encoding: Encoding, seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
-    """Sequences of a song and their targets."""
+def batch_of(encoding: Encoding, seed: int = 0) -> tuple[tf.Tensor]:
+    """Sequences of a song, as the pipeline hands them out."""
     frames = encoding.encode(tf.constant(synthesise(4)[None]))[0].numpy()
     starts = np.random.default_rng(seed).integers(0, len(frames) - TIME - 1, BATCH)
-    cut = np.stack([frames[start : start + TIME + 1] for start in starts])
-    return tf.constant(cut[:, :-1]), tf.constant(cut[:, 1:])
+    return (tf.constant(np.stack([frames[start : start + TIME + 1] for start in starts])),)
 
 
 def weights_of(model: DenoisingGan) -> list[npt.NDArray[Any]]:
@@ -126,8 +126,7 @@ def test_each_core_works_through_its_own_share() -> None:
     model, encoding = model_of(data={**GAN["data"], "order": "streams"})
     model.shares = 2
     model.carry_state(BATCH)
-    inputs, targets = batch_of(encoding)
-    model.train_step((inputs, targets, tf.zeros([BATCH])))
+    model.train_step((*batch_of(encoding), tf.zeros([BATCH])))
     assert all(np.abs(state).max(1).min() > 0 for state in map(np.asarray, model.carried))
 
 
@@ -145,11 +144,11 @@ def test_without_a_discriminator_it_is_the_energy_score_alone() -> None:
 
 def test_reading_and_running_beside_it_is_reading_and_then_running() -> None:
     model, encoding = model_of()
-    inputs, targets = batch_of(encoding)
+    (frames,) = batch_of(encoding)
+    inputs, _ = halves(frames)
     chance = Chance(3, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
-    share = (inputs, targets, tf.zeros([BATCH, 1, 1]), None, chance)
-    frames = tf.concat([inputs[:, :1], targets], 1)
-    parameters, after, runs = model._read_and_run(share, frames, settings_of(gan={**GAN["gan"], "run_ahead": 0}).gan)
+    share = (inputs, frames, tf.zeros([BATCH, 1, 1]), None, chance)
+    parameters, after, runs = model._read_and_run(share, settings_of(gan={**GAN["gan"], "run_ahead": 0}).gan)
     run, ahead = runs.frames, runs.known
     whole, last = model.follow(inputs, None)
     np.testing.assert_allclose(parameters, whole, atol=1e-5)
@@ -167,13 +166,13 @@ def test_reading_and_running_beside_it_is_reading_and_then_running() -> None:
 
 def test_runs_that_ran_ahead_are_those_of_a_longer_run(monkeypatch: pytest.MonkeyPatch) -> None:
     model, encoding = model_of()
-    inputs, targets = batch_of(encoding)
+    (frames,) = batch_of(encoding)
+    inputs, _ = halves(frames)
     chance = Chance(3, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
     steps = int(chance.alike(AHEAD_STEPS, 6))
     assert 0 < steps < 6
-    made, share = settings_of().gan, (inputs, targets, tf.zeros([BATCH, 1, 1]), None, chance)
-    frames = tf.concat([inputs[:, :1], targets], 1)
-    whole, after, runs = model._read_and_run(share, frames, made)
+    made, share = settings_of().gan, (inputs, frames, tf.zeros([BATCH, 1, 1]), None, chance)
+    whole, after, runs = model._read_and_run(share, made)
     np.testing.assert_allclose(whole, model(inputs), atol=1e-5)
     np.testing.assert_allclose(after[-1][0], model.follow(inputs, None)[1][-1][0], atol=1e-5)
 
@@ -192,24 +191,26 @@ def test_runs_that_ran_ahead_are_those_of_a_longer_run(monkeypatch: pytest.Monke
 
 def test_runs_go_back_no_farther_than_the_sequence() -> None:
     model, encoding = model_of()
-    inputs, targets = batch_of(encoding)
-    made, frames = settings_of(gan={**GAN["gan"], "run_ahead": 1000}).gan, tf.concat([inputs[:, :1], targets], 1)
+    (frames,) = batch_of(encoding)
+    inputs, _ = halves(frames)
+    made = settings_of(gan={**GAN["gan"], "run_ahead": 1000}).gan
     shapes = set()
     for step in range(30):
         chance = Chance(3, tf.constant(step), tf.range(BATCH, dtype=tf.int64))
-        whole, _, runs = model._read_and_run((inputs, targets, tf.zeros([BATCH, 1, 1]), None, chance), frames, made)
+        whole, _, runs = model._read_and_run((inputs, frames, tf.zeros([BATCH, 1, 1]), None, chance), made)
         shapes.add((whole.shape[1], runs.history.shape[1], runs.frames.shape[1]))
     assert shapes == {(TIME, made.window - 1, made.run_steps)}
 
 
 def test_of_what_runs_ahead_nothing_is_learned() -> None:
     model, encoding = model_of()
-    inputs, targets = batch_of(encoding)
+    (frames,) = batch_of(encoding)
+    inputs, _ = halves(frames)
     chance = Chance(3, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
-    share = (inputs, targets, tf.zeros([BATCH, 1, 1]), None, chance)
+    share = (inputs, frames, tf.zeros([BATCH, 1, 1]), None, chance)
     with tf.GradientTape() as tape:
         tape.watch(inputs)
-        runs = model._read_and_run(share, tf.concat([inputs[:, :1], targets], 1), settings_of().gan)[-1]
+        runs = model._read_and_run(share, settings_of().gan)[-1]
         told = tf.reduce_sum(runs.frames)
     slopes = tape.gradient(told, [inputs, model.stack[0].cell.kernel])
     assert slopes[0] is None
@@ -221,11 +222,12 @@ def test_the_discriminator_is_shown_draws_in_the_places_of_the_frames_that_they_
 ) -> None:
     """A model that predicts perfectly: its draws are the song's own frames, wherever they are put."""
     model, encoding = model_of(model={**GAN["model"], "input_noise": 0.0})
-    inputs, targets = batch_of(encoding)
+    (frames,) = batch_of(encoding)
+    inputs, targets = halves(frames)
     size = model.head.width + model.dimension
     known = tf.concat([tf.zeros([BATCH, TIME, size - model.dimension]), targets], -1)
 
-    def read_and_run(share: Any, frames: Any, made: Any) -> Any:
+    def read_and_run(share: Any, made: Any) -> Any:
         parts = frames[:, -6:-4], targets[:, -4:], known[:, -4:]
         return known, None, Runs(*(tf.tile(part, [2, 1, 1]) for part in parts))
 
@@ -239,11 +241,11 @@ def test_the_discriminator_is_shown_draws_in_the_places_of_the_frames_that_they_
     monkeypatch.setattr(model, "_drawn", lambda parameters, noise: parameters[:, -model.dimension :])
     monkeypatch.setattr(model.adversary, "told", told)
     chance = Chance(1, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
-    model._against(model.adversary, (inputs, targets, 0.0, None, chance), inputs)
+    model._against(model.adversary, (inputs, frames, 0.0, None, chance))
     windows, context = shown["real"]
     np.testing.assert_array_equal(windows, shown["drawn"][0])
     np.testing.assert_array_equal(windows[:, -1], context[:, -model.dimension :])
-    np.testing.assert_array_equal(windows[0], tf.concat([inputs[0, :1], targets[0, :2]], 0))
+    np.testing.assert_array_equal(windows[0], frames[0, :3])
     of_run, context = (np.reshape(part, [2 * BATCH, 4, *part.shape[1:]])[BATCH:] for part in shown["run"])
     np.testing.assert_array_equal(of_run[:, :, -1], targets[:, -4:])
     np.testing.assert_array_equal(of_run[:, 0, :-1], targets[:, TIME - 6 : TIME - 4])

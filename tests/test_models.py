@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from sonicrnn.chance import Chance
 from sonicrnn.config import ModelSettings
+from sonicrnn.frames import halves
 from sonicrnn.models import SongModel
 from sonicrnn.stack import ForgetBias, UpdateBias
 
@@ -195,7 +196,7 @@ def test_it_is_saved_and_loaded_safely_as_it_was(model: SongModel, trained: bool
         model.optimizer.learning_rate = 0.1
         model.carry_state(2)
         frames = noise(2, 5, DIMENSION)
-        model.fit(tf.data.Dataset.from_tensors((frames[:, :-1], frames[:, 1:], np.ones(2, np.float32))), verbose=0)
+        model.fit(tf.data.Dataset.from_tensors((frames, np.ones(2, np.float32))), verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
     assert isinstance(loaded, SongModel)
@@ -215,11 +216,10 @@ def test_it_is_saved_and_loaded_safely_as_it_was(model: SongModel, trained: bool
 
 def test_the_loss_of_examples_is_the_heads_mean_without_noise_or_dropout() -> None:
     model = made(**MODELS["all"])
-    frames = noise(4, 7, DIMENSION)
-    inputs, targets = tf.constant(frames[:, :-1]), tf.constant(frames[:, 1:])
-    expected = np.mean(model.head.loss(model(inputs), targets))
+    frames = tf.constant(noise(4, 7, DIMENSION))
+    expected = np.mean(model.head.loss(model(frames[:, :-1]), frames[:, 1:]))
     for _ in range(2):
-        assert float(model.example_loss(inputs, targets)) == pytest.approx(expected, rel=1e-5)
+        assert float(model.example_loss(frames)) == pytest.approx(expected, rel=1e-5)
 
 
 def chance(rows: int, seed: int = 1, step: int = 0, first: int = 0) -> Chance:
@@ -267,7 +267,7 @@ def test_shares_of_a_batch_are_the_batch(name: str, streams: bool) -> None:
         if streams:
             model.carry_state(4)
         frames, ones = noise(4, 7, DIMENSION), [np.ones(4, np.float32)] * streams
-        losses = [train_loss(model, frames[:, :-1], frames[:, 1:], *ones) for _ in range(3)]
+        losses = [train_loss(model, frames, *ones) for _ in range(3)]
         ends.append([*losses, *model.get_weights(), *model.carried])
     for other in ends[1:]:
         for one, two in zip(ends[0], other, strict=True):
@@ -280,8 +280,8 @@ def test_the_average_of_the_weights_follows_its_recurrence_and_leaves_them_alone
     frames = noise(2, 6, DIMENSION)
     expected = [value.astype(np.float64) for value in model.get_weights()]
     for step in range(1, 30):
-        train_loss(model, frames[:, :-1], frames[:, 1:])
-        train_loss(plain, frames[:, :-1], frames[:, 1:])
+        train_loss(model, frames)
+        train_loss(plain, frames)
         decay = min(0.9, (1 + step) / (10 + step))
         weights = [np.asarray(value) for value in model.trainable_variables]
         expected = [decay * mean + (1 - decay) * value for mean, value in zip(expected, weights, strict=True)]
@@ -299,18 +299,12 @@ def train_loss(model: SongModel, *batch: npt.NDArray[np.float32]) -> float:
 def test_carried_state_makes_short_sequences_one_long_one(name: str) -> None:
     frames = noise(3, 4 * 5 + 1, DIMENSION)
     model = made(**MODELS[name])
-    whole = float(model.example_loss(frames[:, :-1], frames[:, 1:]))
+    whole = float(model.example_loss(frames))
     model.carry_state(3)
     ones = np.ones(3, np.float32)
-    carried = [
-        train_loss(model, frames[:, start : start + 5], frames[:, start + 1 : start + 6], ones * (start > 0))
-        for start in range(0, 20, 5)
-    ]
+    carried = [train_loss(model, frames[:, start : start + 6], ones * (start > 0)) for start in range(0, 20, 5)]
     assert np.mean(carried) == pytest.approx(whole, rel=1e-5)
-    silent = [
-        float(model.example_loss(frames[:, start : start + 5], frames[:, start + 1 : start + 6]))
-        for start in range(0, 20, 5)
-    ]
+    silent = [float(model.example_loss(frames[:, start : start + 6])) for start in range(0, 20, 5)]
     assert carried[0] == pytest.approx(silent[0], rel=1e-5)
     assert abs(carried[2] - silent[2]) > 1e-4
 
@@ -318,9 +312,7 @@ def test_carried_state_makes_short_sequences_one_long_one(name: str) -> None:
 def test_only_the_streams_that_start_afresh_forget() -> None:
     model = made(**MODELS["lstm"])
     model.carry_state(2)
-    frames = noise(2, 6, DIMENSION)
-    pair = (frames[:, :-1], frames[:, 1:])
-    train_loss(model, *pair, np.zeros(2, np.float32))
+    train_loss(model, noise(2, 6, DIMENSION), np.zeros(2, np.float32))
     left = [variable.numpy() for variable in model.carried]
     assert all(np.all(np.abs(value).max(-1) > 1e-3) for value in left)
     before = model._carried_in(tf.constant([1.0, 0.0]), tf.constant([0, 1]))
@@ -332,7 +324,8 @@ def test_only_the_streams_that_start_afresh_forget() -> None:
 @pytest.mark.parametrize("name", ["skip", "lstm"])
 def test_a_truncated_gradient_is_the_whole_ones_where_they_overlap(name: str) -> None:
     model, length = made(**MODELS[name]), 4
-    inputs, targets = tf.constant(noise(2, 12, DIMENSION)), tf.constant(noise(2, 12, DIMENSION, seed=1))
+    frames = tf.constant(noise(2, 3 * length + 1, DIMENSION))
+    inputs, targets = halves(frames)
     weights = model.trainable_variables
 
     def whole(part: slice, *, cut: bool) -> list[tf.Tensor]:
@@ -353,8 +346,9 @@ def test_a_truncated_gradient_is_the_whole_ones_where_they_overlap(name: str) ->
         part = slice(step * length, (step + 1) * length)
         states = model._carried_in(tf.fill([2], float(step > 0)), tf.range(2, dtype=tf.int64))
         silent = tf.zeros([2, 1, 1])
-        _, truncated, _ = model._work_through(inputs[:, part], targets[:, part], silent, states, chance(2))
-        model.train_step((inputs[:, part], targets[:, part], tf.fill([2], float(step > 0))))
+        sequences = frames[:, part.start : part.stop + 1]
+        _, truncated, _ = model._work_through(inputs[:, part], sequences, silent, states, chance(2))
+        model.train_step((sequences, tf.fill([2], float(step > 0))))
         assert far(truncated, whole(part, cut=True)) < 1e-6
         # And where there is something before them, that is what was cut off.
         assert (far(truncated, whole(part, cut=False)) > 1e-5) == (step > 0)
@@ -363,8 +357,8 @@ def test_a_truncated_gradient_is_the_whole_ones_where_they_overlap(name: str) ->
 def test_without_streams_every_batch_starts_silent() -> None:
     model = made(**MODELS["gru"])
     frames = noise(2, 6, DIMENSION)
-    losses = [train_loss(model, frames[:, :-1], frames[:, 1:]) for _ in range(2)]
-    assert losses[0] == losses[1] == pytest.approx(float(model.example_loss(frames[:, :-1], frames[:, 1:])), rel=1e-5)
+    losses = [train_loss(model, frames) for _ in range(2)]
+    assert losses[0] == losses[1] == pytest.approx(float(model.example_loss(frames)), rel=1e-5)
 
 
 def test_a_step_reports_the_gradients_norm_before_it_is_clipped() -> None:
@@ -374,7 +368,7 @@ def test_a_step_reports_the_gradients_norm_before_it_is_clipped() -> None:
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(model.head.loss(model(frames[:, :-1]), frames[:, 1:]))
     expected = np.sqrt(sum(np.sum(np.square(part)) for part in tape.gradient(loss, model.trainable_variables)))
-    reported = float(model.train_step((frames[:, :-1], frames[:, 1:]))["gradient_norm"])
+    reported = float(model.train_step((frames,))["gradient_norm"])
     assert reported == pytest.approx(expected, rel=1e-4)
     assert reported > 1e-3
 
@@ -387,10 +381,10 @@ def test_it_learns_a_sequence_by_heart(name: str) -> None:
     frames = kinds[np.arange(25) % 3][None].repeat(4, 0)
     model = made(**{**MODELS[name], "dropout": 0, "input_noise": 0.02})
     model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0))
-    before = float(model.example_loss(frames[:, :-1], frames[:, 1:]))
-    data = tf.data.Dataset.from_tensors((frames[:, :-1], frames[:, 1:])).repeat()
+    before = float(model.example_loss(frames))
+    data = tf.data.Dataset.from_tensors((frames,)).repeat()
     model.fit(data, steps_per_epoch=60, epochs=1, verbose=0)
-    assert float(model.example_loss(frames[:, :-1], frames[:, 1:])) < before - 0.2
+    assert float(model.example_loss(frames)) < before - 0.2
 
 
 def test_what_is_heard_of_itself_is_the_song_or_a_draw_in_its_place() -> None:
@@ -422,11 +416,11 @@ def test_a_model_begins_with_what_is_told_linearly() -> None:
 # What the seeds wished for ----------------------------------------------------------------------------------------
 
 
-def slope(model: SongModel, inputs: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+def slope(model: SongModel, frames: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
     """By how much a step at a learning rate of 1 changes each weight; it is put back, the next has other chance."""
     before = model.get_weights()
     model.optimizer.learning_rate = 1.0
-    model.train_step((inputs, np.ones_like(inputs)))
+    model.train_step((frames,))
     after = model.get_weights()
     model.set_weights(before)
     return [one - other for one, other in zip(after, before, strict=True)]
@@ -459,7 +453,7 @@ def test_each_step_has_its_own_weight_noise_and_dropout_goes_on_drawing() -> Non
     first, second = slope(model, inputs), slope(model, inputs)
     assert max(np.abs(a - b).max() for a, b in zip(first, second, strict=True)) > 1e-3
     dropping = made(widths=[5, 7], weight_noise=1e-9, dropout=0.5)
-    losses = {float(dropping.train_step((inputs, inputs))["loss"]) for _ in range(4)}  # at a learning rate of 0
+    losses = {float(dropping.train_step((inputs,))["loss"]) for _ in range(4)}  # at a learning rate of 0
     assert len(losses) == 4
 
 

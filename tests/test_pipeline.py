@@ -109,11 +109,10 @@ def test_every_example_is_seen_once_a_pass_whole_and_within_the_part(size: dict[
     assume(table.steps_per_pass <= 25)
     seen = batches(table, 2 * table.steps_per_pass, seed)
     step, length, sequence = table.encoding.step, size["frame_length"], size["sequence"]
-    for inputs, targets in seen:
-        assert inputs.shape == targets.shape == (size["batch"], sequence, length)
-        places = inputs[:, :1, :1] + step * np.arange(sequence)[:, None] + np.arange(length)
-        np.testing.assert_array_equal(inputs, places)  # no sample of another part, none left out
-        np.testing.assert_array_equal(targets, places + step)  # one frame later
+    for (sequences,) in seen:
+        assert sequences.shape == (size["batch"], sequence + 1, length)
+        places = sequences[:, :1, :1] + step * np.arange(sequence + 1)[:, None] + np.arange(length)
+        np.testing.assert_array_equal(sequences, places)  # no sample of another part, none left out
     order = list(itertools.chain.from_iterable(starts_of(batch) for batch in seen))
     for turn in range(2):  # the last batch of a pass is filled from the next
         assert sorted(order[turn * len(expected) : (turn + 1) * len(expected)]) == expected
@@ -226,16 +225,15 @@ def test_streams_go_on_where_they_were_and_say_when_they_start_afresh(size: dict
     assume(0 < table.stream_steps <= 20)
     steps, batch = table.stream_steps, size["batch"]
     seen = batches(table, 2 * steps + 1)
-    for index, (inputs, targets, carry) in enumerate(seen):
-        assert np.all(np.isfinite(inputs))
-        assert np.all(np.isfinite(targets))
+    for index, (sequences, carry) in enumerate(seen):
+        assert np.all(np.isfinite(sequences))
         np.testing.assert_array_equal(carry, np.full(batch, float(index % steps > 0)))
-        np.testing.assert_array_equal(targets, inputs + table.encoding.step)
+        np.testing.assert_array_equal(sequences[:, 1:], sequences[:, :-1] + table.encoding.step)
         if index % steps:  # the very frame that was to be predicted last is the first input now
-            np.testing.assert_array_equal(inputs[:, 0], seen[index - 1][1][:, -1])
+            np.testing.assert_array_equal(sequences[:, 0], seen[index - 1][0][:, -1])
     # No two streams ever share a frame that either has to predict.
     for turn in range(2):
-        first, last = seen[turn * steps][0][:, 0, 0], seen[turn * steps + steps - 1][1][:, -1, -1]
+        first, last = seen[turn * steps][0][:, 0, 0], seen[turn * steps + steps - 1][0][:, -1, -1]
         assert np.all(first[1:] > last[:-1])
 
 
@@ -276,7 +274,7 @@ def test_validation_is_every_example_once_in_order_and_the_same_each_time(size: 
     assert [start for batch in seen for start in starts_of(batch)] == naive_starts(
         len(table.rows), table.example_rows, table.shift_rows
     )
-    np.testing.assert_array_equal(seen[0][1], seen[0][0] + table.encoding.step)
+    np.testing.assert_array_equal(seen[0][0][:, 1:], seen[0][0][:, :-1] + table.encoding.step)
     for one, two in zip(seen, validation_data(table).as_numpy_iterator(), strict=True):
         np.testing.assert_array_equal(one[0], two[0])
 
@@ -284,7 +282,7 @@ def test_validation_is_every_example_once_in_order_and_the_same_each_time(size: 
 def test_validation_of_a_long_part_is_a_few_hundred_examples_spread_over_all_of_it() -> None:
     table = counting_table(20_000, data_settings(2, shift=3, batch=100, order="streams"))
     seen = list(validation_data(table).as_numpy_iterator())
-    assert all(len(batch) == 2 for batch in seen)  # no carry: each example starts at rest
+    assert all(len(batch) == 1 for batch in seen)  # no carry: each example starts at rest
     starts = [start for batch in seen for start in starts_of(batch)]
     assert len(starts) == pipeline.MOST_VALIDATION_EXAMPLES
     assert starts == sorted(set(starts))
@@ -367,11 +365,10 @@ def test_examples_of_encoded_frames_are_its_rows(
     assert table.example_count == len(naive_starts(len(table.rows), 6, 3))
     place = {row.tobytes(): index for index, row in enumerate(table.rows)}
     starts = []
-    for inputs, targets in batches(table, table.steps_per_pass):
-        for one, two in zip(inputs, targets, strict=True):
+    for (sequences,) in batches(table, table.steps_per_pass):
+        for one in sequences:
             start = place[one[0].tobytes()]
-            np.testing.assert_array_equal(one, table.rows[start : start + 5])
-            np.testing.assert_array_equal(two, table.rows[start + 1 : start + 6])
+            np.testing.assert_array_equal(one, table.rows[start : start + 6])
             starts.append(start)
     assert set(starts) == set(naive_starts(len(table.rows), 6, 3))
 
@@ -460,7 +457,7 @@ def test_a_shift_between_two_encoded_frames_is_refused_with_the_nearest_that_is_
 def test_state_is_carried_over_as_many_frames_as_the_settings_say_and_then_forgotten() -> None:
     data = DataSettings(sequence_length=3, batch_size=2, order="streams", carry=6)
     table = counting_table(1000, data)
-    carries = [batch[2].tolist() for batch in batches(table, table.stream_steps + 2)]
+    carries = [batch[1].tolist() for batch in batches(table, table.stream_steps + 2)]
     passed = [[float(step % 2)] * 2 for step in range(table.stream_steps)]
     assert carries == [*passed, [0.0, 0.0], [1.0, 1.0]]  # and afresh in the next pass
 

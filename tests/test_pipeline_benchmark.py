@@ -17,14 +17,23 @@ SMALL = [
 ]
 
 
+FRAMES = np.arange(20 * 3, dtype=np.float32).reshape(20, 3)
+
+
 @pytest.mark.parametrize("windows", [keras_windows, torch_windows])
 def test_windows_are_all_of_the_song_in_another_order(windows) -> None:
-    frames = np.arange(20 * 3, dtype=np.float32).reshape(20, 3)
     if windows is torch_windows:
         pytest.importorskip("torch")
-        made = windows(frames, 4, 2, 4, 0)
-    else:
-        made = windows(frames, 4, 2, 4)
+    made = windows(FRAMES, 4, 2, 4, *([0] if windows is torch_windows else []))
+    sequences = np.concatenate([np.asarray(batch) for batch in itertools.islice(made, 2)])
+    assert sequences.shape == (8, 5, 3)
+    np.testing.assert_array_equal(sequences, sequences[:, :1, :1] + np.arange(15).reshape(5, 3))
+    assert sorted(sequences[:, 0, 0]) == [6.0 * window for window in range(8)]
+
+
+def test_pairs_are_the_two_halves_of_windows() -> None:
+    pytest.importorskip("torch")
+    made = torch_windows(FRAMES, 4, 2, 4, 0, pairs=True)
     inputs, targets = (
         np.concatenate([np.asarray(one) for one in part]) for part in zip(*itertools.islice(made, 2), strict=True)
     )
@@ -38,4 +47,4 @@ def test_all_peers_are_measured() -> None:
     assert set(speeds) == {"ours", "Keras", "writing alone"}
     assert min(speeds.values()) > 0
     line = _peers_line("x", {"ours": 3000.0, "Keras": 1000.0, "writing alone": 9000.0})
-    assert line == "| x | 3,000 | 1,000 | – | 3.0 × | – | 9,000 |"
+    assert line == "| x | 3,000 | 1,000 | – | – | 3.0 × | – | – | 9,000 |"

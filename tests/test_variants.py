@@ -137,11 +137,10 @@ def test_every_example_of_every_variant_is_seen_once_a_pass_and_none_crosses_a_b
     assume(expected)
     assume(table.steps_per_pass <= 40)
     seen = batches(table, 2 * table.steps_per_pass)
-    for inputs, targets in seen:
-        places = inputs[:, :1, :1] + frame_length * np.arange(sequence)[:, None] + np.arange(frame_length)
-        np.testing.assert_array_equal(inputs, places)
-        np.testing.assert_array_equal(targets, places + frame_length)
-    order = [int(start) for inputs, _ in seen for start in inputs[:, 0, 0]]
+    for (sequences,) in seen:
+        places = sequences[:, :1, :1] + frame_length * np.arange(sequence + 1)[:, None] + np.arange(frame_length)
+        np.testing.assert_array_equal(sequences, places)
+    order = [int(start) for (sequences,) in seen for start in sequences[:, 0, 0]]
     for turn in range(2):
         assert sorted(order[turn * len(expected) : (turn + 1) * len(expected)]) == expected
 
@@ -152,10 +151,9 @@ def test_encoded_frames_are_of_one_variant_each() -> None:
     encoding = Encoding(FrameSettings(kind="stft", frame_length=64), RATE, Normaliser(0, 1))
     table = Table(rows[0], encoding, DataSettings(sequence_length=8, batch_size=4), tuple(rows[1:]))
     seen = batches(table, table.steps_per_pass)
-    for inputs, targets in seen:
-        np.testing.assert_array_equal(inputs, inputs[:, :1] + np.arange(8)[:, None])
-        np.testing.assert_array_equal(targets, inputs + 1)
-    starts = {int(inputs[0, 0]) for batch, _ in seen for inputs in batch}
+    for (sequences,) in seen:
+        np.testing.assert_array_equal(sequences, sequences[:, :1] + np.arange(9)[:, None])
+    starts = {int(sequence[0, 0]) for (batch,) in seen for sequence in batch}
     counted = [range(0, length - 8, 2) for length in lengths]
     assert starts == {APART * index + start for index, some in enumerate(counted) for start in some}
 
@@ -163,11 +161,11 @@ def test_encoded_frames_are_of_one_variant_each() -> None:
 def test_examples_of_all_variants_are_mixed_and_go_on_where_a_run_was() -> None:
     table = counting_table([2000, 1900, 2100], DataSettings(sequence_length=2, shift=10, batch_size=8))
     whole = batches(table, 30)
-    assert all(len({int(start) // APART for start in inputs[:, 0, 0]}) > 1 for inputs, _ in whole)
+    assert all(len({int(start) // APART for start in sequences[:, 0, 0]}) > 1 for (sequences,) in whole)
     for one, two in zip(whole[7:], batches(table, 23, first_step=7), strict=True):
         np.testing.assert_array_equal(one[0], two[0])
     halves = training_data(table, 1, 7, replicas=2, mine=(0, 1)).take(2).as_numpy_iterator()
-    np.testing.assert_array_equal(np.concatenate([inputs for inputs, _ in halves]), whole[7][0])
+    np.testing.assert_array_equal(np.concatenate([one for (one,) in halves]), whole[7][0])
 
 
 def test_validation_is_of_the_song_as_it_is() -> None:
