@@ -75,7 +75,7 @@ class Pieces(ABC):
         copied = known(looks, self.cuts, rate) if self.cuts else lambda samples: 0.0
 
         def unlike(samples: Samples, best: float) -> float:
-            found = looks.unlike(samples, rate)
+            found = looks.unlike(samples, rate, best)
             return found + copying(copied(samples)) if found < best else found
 
         return unlike

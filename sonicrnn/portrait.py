@@ -53,25 +53,41 @@ class Portrait:
     floor_db: float
     copied: float
 
-    def unlike(self, samples: Samples, rate: int) -> float:
+    def unlike(self, samples: Samples, rate: int, best: float = math.inf) -> float:
         """How unlike the song some audio is, 0 for nothing to complain of.
 
-        `samples` are mono, [n], full scale ±1.0; a minute of them tells all but what is copied, see `copying`.
+        Args:
+            samples: mono [n], full scale ±1.0; a minute of them tells all but what is copied, see `copying`.
+            best: from which on any figure will do; what takes longer to tell is left out then.
         """
-        flatness = max(_LEAST_FLATNESS, spectral_flatness(samples, rate))
-        complaints = [
-            _beyond(level(samples, rate) - self.level, LEVEL_DB),
-            _beyond(math.log(flatness / self.flatness), math.log(FLATNESS_FACTOR)),
-        ]
-        if self.onsets:
-            starts = onset_rate(samples, rate) or 1.0 / len(samples)
-            complaints.append(_beyond(math.log(starts / self.onsets), math.log(ONSET_FACTOR), WEIGHS_MOST * MOST))
+        found = 0.0
+        for complaint in (self._of_level, self._of_pulsation, self._of_onsets, self._of_flatness):
+            found += complaint(samples, rate)
+            if found >= best:
+                break
+        return found
+
+    def _of_level(self, samples: Samples, rate: int) -> float:
+        found = _beyond(level(samples, rate) - self.level, LEVEL_DB)
         if len(samples) >= WINDOW_SECONDS / 2 * rate:
-            complaints.append(_beyond(level_trend(samples, rate), max(TREND_DB, self.trend)))
-        if self.pulsations:
-            shorter = [samples[: len(samples) - round(share * len(samples))] for share in CUTS]
-            complaints.append(max(self._off_pulsation(pulsation_rate(part, rate)) for part in shorter))
-        return sum(complaints)
+            found += _beyond(level_trend(samples, rate), max(TREND_DB, self.trend))
+        return found
+
+    def _of_pulsation(self, samples: Samples, rate: int) -> float:
+        if not self.pulsations:
+            return 0.0
+        shorter = [samples[: len(samples) - round(share * len(samples))] for share in CUTS]
+        return max(self._off_pulsation(pulsation_rate(part, rate)) for part in shorter)
+
+    def _of_onsets(self, samples: Samples, rate: int) -> float:
+        if not self.onsets:
+            return 0.0
+        starts = onset_rate(samples, rate) or 1.0 / len(samples)
+        return _beyond(math.log(starts / self.onsets), math.log(ONSET_FACTOR), WEIGHS_MOST * MOST)
+
+    def _of_flatness(self, samples: Samples, rate: int) -> float:
+        flatness = max(_LEAST_FLATNESS, spectral_flatness(samples, rate))
+        return _beyond(math.log(flatness / self.flatness), math.log(FLATNESS_FACTOR))
 
     def _off_pulsation(self, found: float) -> float:
         """A complaint about a pulsation per minute, 0 for none."""

@@ -118,6 +118,15 @@ def test_the_pulsation_of_the_whole_comes_first_though_more_of_its_minutes_have_
     assert usual_pulsations(samples, RATE) == [12.0, 24.0]
 
 
+def test_from_the_best_on_nothing_more_is_told(song: Portrait, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = sound(60, 31.0, seed=3)
+    whole = song.unlike(lost, RATE)
+    assert song.unlike(lost, RATE, whole + 0.1) == whole
+    monkeypatch.setattr("sonicrnn.portrait.spectral_flatness", lambda samples, rate: pytest.fail("told"))
+    monkeypatch.setattr("sonicrnn.portrait.onset_rate", lambda samples, rate: pytest.fail("told"))
+    assert GOOD <= song.unlike(lost, RATE, GOOD) <= whole
+
+
 def test_a_pulsation_that_hangs_on_the_last_second_is_none_to_rely_on(
     song: Portrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ class Wanted(Portrait):
         super().__init__(0.0, 0.0, 1.0, 0.0, [], -80.0, 0.9)
         object.__setattr__(self, "asked", [])
 
-    def unlike(self, samples: Samples, rate: int) -> float:
+    def unlike(self, samples: Samples, rate: int, best: float = math.inf) -> float:
         self.asked.append(samples)  # type: ignore[attr-defined]
         return -float(np.square(samples).mean())
 
@@ -46,7 +46,7 @@ class Patient(Wanted):
         object.__setattr__(self, "likes", likes)
         object.__setattr__(self, "fault", fault)
 
-    def unlike(self, samples: Samples, rate: int) -> float:
+    def unlike(self, samples: Samples, rate: int, best: float = math.inf) -> float:
         off = super().unlike(samples, rate)
         return off + self.fault * (len(self.asked) not in self.likes)  # type: ignore[attr-defined]
 
