@@ -24,7 +24,7 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 SECTION_SECONDS = WINDOW_SECONDS
-ROUNDS = (1, 1, 2, 2, 2)  # times the takes asked for: of four 32 at most; eight at once are quicker than twice four
+ROUNDS = 3  # of takes, at most
 GOOD = 1.0  # unlike the song by so much a take may be and be the last: no pulsation is lost by that
 MOST_AT_ONCE = 16  # takes, and more only where more were asked for: they are no quicker, and their audio takes memory
 
@@ -53,16 +53,16 @@ def sections(
         engine, state: where the pieces stand.
         temperatures: [pieces].
         block, blocks: steps that are made at once, and how often, for a section.
-        takes: of each section in the first round; the very first has the piece's own seed.
+        takes: of each section in a round; the very first has the piece's own seed.
         unlike: how unlike the song a section is, [samples]; any figure will do that is no less than the one given, that
             of the best take so far.
     """
     seeds = state[SEED]
 
-    def best_of(pieces: Rows, first: int, count: int, known: Floats) -> Best:
-        """The best of the takes from number `first` on, so many of each piece; what is `known` of all is kept."""
-        rows = np.repeat(pieces, count)
-        numbers = np.tile(first + np.arange(count), len(pieces))
+    def best_of_round(number: int, pieces: Rows, known: Floats) -> Best:
+        """Of some pieces; what is `known` of all, how unlike the song their best takes are, is kept."""
+        rows = np.repeat(pieces, takes)
+        numbers = np.tile(number * takes + np.arange(takes), len(pieces))
         own = [_seed(int(seeds[row]), take) for row, take in zip(rows, numbers, strict=True)]
         drawn: State = {**_rows_of(state, rows), SEED: np.array(own, np.int32)}
         made = []
@@ -74,26 +74,21 @@ def sections(
         for index, row in enumerate(rows):
             found[index] = unlike(section.samples[index], known[row])
             known[row] = min(known[row], found[index])
-        found = found.reshape(len(pieces), count)
-        best = np.arange(len(pieces)) * count + found.argmin(1)
+        found = found.reshape(len(pieces), takes)
+        best = np.arange(len(pieces)) * takes + found.argmin(1)
         return Best(pieces, found.min(1), _made_of(section, best), _rows_of(drawn, best))
 
     while True:
-        left, first, best = np.arange(len(seeds)), 0, list[Best]()
+        left, best = np.arange(len(seeds)), list[Best]()
         known = np.full(len(seeds), np.inf)
-        for count in counts(takes):
-            few = np.array_split(left, math.ceil(len(left) * count / max(count, MOST_AT_ONCE)))
-            best = [functools.reduce(_better, [*best, *(best_of(pieces, first, count, known) for pieces in few)])]
-            left, first = best[0].pieces[best[0].unlike > GOOD], first + count
+        for number in range(ROUNDS):
+            few = np.array_split(left, math.ceil(len(left) * takes / max(takes, MOST_AT_ONCE)))
+            best = [functools.reduce(_better, [*best, *(best_of_round(number, pieces, known) for pieces in few)])]
+            left = best[0].pieces[best[0].unlike > GOOD]
             if not len(left):
                 break
         state = {**best[0].state, SEED: seeds}
         yield best[0].made
-
-
-def counts(takes: int) -> list[int]:
-    """Takes of a section in each round."""
-    return [min(times * takes, max(takes, MOST_AT_ONCE)) for times in ROUNDS]
 
 
 def _better(one: Best, other: Best) -> Best:
