@@ -418,7 +418,7 @@ def test_trained_models_do_as_the_known_ones_do() -> None:
     process[:, 0] = noise[:, 0]
     for step in range(1, 401):
         process[:, step] = 0.9 * process[:, step - 1] + np.sqrt(1 - 0.81) * noise[:, step]
-    sequences = np.concatenate([process[:, start : start + 41] for start in range(0, 400, 40)])
+    sequences = np.stack([process[:, start : start + 41] for start in range(0, 400, 40)], 1).reshape(-1, 41, 4)
     data = tf.data.Dataset.from_tensor_slices((sequences,))
     level = {}
     for head in ("mse", "gaussian"):
