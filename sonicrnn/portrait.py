@@ -11,13 +11,12 @@ import numpy as np
 from sonicrnn import originality
 from sonicrnn.distances import at_level, log_mel_floor
 from sonicrnn.levels import Samples, level, level_trend
-from sonicrnn.rhythm import onset_rate, pulsation_rate, usual_onset_rate
+from sonicrnn.rhythm import LONGEST_WHOLE_SECONDS, onset_rate, pulsation_rate, usual_onset_rate
 from sonicrnn.spectrum import spectral_flatness
 
 WINDOW_SECONDS = 60.0
 WINDOWS = 12  # of the song, spread over it
 USUAL_SHARE = 0.2  # of the windows, from which a pulsation is one of the song's
-LONGEST_WHOLE_SECONDS = 1200.0  # of a song that is asked as a whole which of them is its own
 # What a piece may differ by and still be as the song is: real audio of the song does, too.
 LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.05, 1.08
 COPIED_SHARE = 0.05

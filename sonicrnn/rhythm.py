@@ -23,7 +23,8 @@ _FIRST_PEAK_SHARE = 0.8
 ONSET_RISE_DB = 1.0
 _ONSET_LAG_SECONDS = 0.048
 _ONSET_GAP_SECONDS = 0.06
-_LONGEST_WHOLE_SECONDS, _MINUTES = 1200.0, 16
+LONGEST_WHOLE_SECONDS = 1200.0  # of a song that is heard as a whole, not by minutes of it
+_MINUTES = 16
 MODULATION_HERTZ = (0.05, 20.0)
 _MODULATION_SEGMENT_SECONDS = 60.0
 MODULATION_FLOOR_DB = -80.0
@@ -131,7 +132,7 @@ def onset_rate(samples: Samples, rate: int) -> float:
 
 def usual_onset_rate(samples: Samples, rate: int) -> float:
     """Note starts per second of a song of any length: `onset_rate` of all, or the mean over minutes of a longer one."""
-    if len(samples) <= _LONGEST_WHOLE_SECONDS * rate:
+    if len(samples) <= LONGEST_WHOLE_SECONDS * rate:
         return onset_rate(samples, rate)
     return float(np.mean([onset_rate(one, rate) for one in spread(samples, 60 * rate, _MINUTES)]))
 

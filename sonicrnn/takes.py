@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sonicrnn.engine import SEED, Engine, Made, Samples, State, joined
+from sonicrnn.levels import Floats
 from sonicrnn.portrait import WINDOW_SECONDS
 
 Unlike = Callable[[Samples, float], float]
 Rows = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 SECTION_SECONDS = WINDOW_SECONDS
 ROUNDS = 3  # of takes, at most

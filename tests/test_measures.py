@@ -277,7 +277,7 @@ def test_onset_rate_of_notes(per_second: float) -> None:
 def test_the_onset_rate_of_a_long_song_is_that_of_minutes_all_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
     song = np.concatenate([notes(2.0, 60), notes(5.0, 120), np.zeros(60 * RATE)])
     assert measures.usual_onset_rate(song, RATE) == measures.onset_rate(song, RATE) == pytest.approx(3.0, rel=0.03)
-    monkeypatch.setattr("sonicrnn.rhythm._LONGEST_WHOLE_SECONDS", 200)
+    monkeypatch.setattr("sonicrnn.rhythm.LONGEST_WHOLE_SECONDS", 200)
     assert measures.usual_onset_rate(song, RATE) == pytest.approx(3.0, rel=0.03)
     monkeypatch.setattr("sonicrnn.rhythm._MINUTES", 2)
     assert measures.usual_onset_rate(song, RATE) == pytest.approx(1.0, rel=0.03)  # of its first and its last alone
