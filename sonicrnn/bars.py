@@ -18,7 +18,7 @@ from sonicrnn.portrait import is_same, usual_pulsations
 METER_SECONDS = 0.08  # from which on it is another place of the beat
 BAR_SECONDS = 4.0  # that a bar has: one of two is soon known by heart, and one of eight lost on the way
 KEEPS_BAR = 0.5  # how much another place of the bar counts at most, beside another one of the beat
-REPEATS = 1.25  # × the root of how alike bars are: so far a draw is moved to what was heard a bar ago
+REPEATS = 2.25  # × the root of how alike bars are: so far a draw is moved to what was heard a bar ago
 MOST_REPEATED = 0.95
 LEAST_BARS = 4  # of a song, that tell how alike they are
 MOST_FRAMES = 20_000  # that are asked for that

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from sonicrnn.beside import Beside
 from sonicrnn.calibration import FADE_SECONDS, Calibration
 from sonicrnn.classifier import second_by_second, told_apart
 from sonicrnn.config import Settings
@@ -18,7 +19,7 @@ from sonicrnn.distances import at_level
 from sonicrnn.free_run import FreeRun
 from sonicrnn.levels import Floats, Samples
 from sonicrnn.passages import Passages
-from sonicrnn.portrait import MOST_GAIN_DB, Portrait, known
+from sonicrnn.portrait import MOST_GAIN_DB, Portrait
 from sonicrnn.rhythm import onset_rate
 from sonicrnn.song import Song
 from sonicrnn.trial_runs import audio_of, trial_runs
@@ -38,7 +39,7 @@ def calibrate_recall(
     assert free_run.recall
     assert found.portrait
     part, rate = song.part("validation"), song.sample_rate
-    copied = known(found.portrait, free_run.recall.passages.cuts(), rate)
+    copied = Beside(found.portrait, free_run.recall.passages.cuts(), rate).copied
     longer, drawn = find_longer(free_run, part, settings, found.temperature, copied)
     fade = find_fade(free_run.recall.passages, drawn, windows, found.portrait, copied)
     return dataclasses.replace(found, longer=longer, fade=fade)

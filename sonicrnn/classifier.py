@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sonicrnn.levels import Floats, Samples
 from sonicrnn.spectrum import frame_and_hop, log_mel
@@ -34,10 +35,14 @@ class Told:
 
 def second_by_second(samples: Samples, rate: int, floor_db: float) -> Floats:
     """What the classifier hears of each second, [seconds, 3 · bands]; `floor_db` as of `log_mel`."""
+    return of_bands(log_mel(samples, rate, BANDS, floor_db), rate)
+
+
+def of_bands(bands: npt.NDArray[np.float32], rate: int) -> Floats:
+    """The same of log-mel rows [time, bands]: [seconds, 3 · bands]."""
     rows = max(2, round(SECONDS * rate / frame_and_hop(rate)[1]))
-    bands = log_mel(samples, rate, BANDS, floor_db).astype(np.float64)
     count = len(bands) // rows
-    cut = bands[: count * rows].reshape(count, rows, BANDS)
+    cut = bands.astype(np.float64)[: count * rows].reshape(count, rows, BANDS)
     return np.concatenate([cut.mean(1), cut.std(1), np.abs(np.diff(cut, axis=1)).mean(1)], 1)
 
 

@@ -72,9 +72,8 @@ class Pictured:
     step_seconds: float
 
 
-def _blurred(samples: Samples, rate: int, floor_db: float) -> Pictures:
-    """Log-mel rows blurred in time, [time, bands] in dB, one every 16 ms."""
-    bands = log_mel(samples, rate, 2 * BANDS, floor_db)
+def _blurred(bands: Pictures) -> Pictures:
+    """Log-mel rows [time, 2 · bands] blurred in time: [time, bands] in dB, one every 16 ms."""
     bands = bands.reshape(len(bands), BANDS, 2).mean(axis=2)
     count = max(0, len(bands) - len(_BLUR) + 1)
     rows = [weight * bands[first : first + count] for first, weight in enumerate(_BLUR)]
@@ -100,11 +99,17 @@ def _rows(rate: int) -> int:
 
 def pictured(samples: Samples, rate: int, floor_db: float) -> Pictured:
     """The stretches of a piece. Raises ValueError when it is shorter than one (2 s)."""
-    step = max(1, round(STEP_SECONDS / _hop_seconds(rate)))
-    pictures = _pictures(_blurred(samples, rate, floor_db), _rows(rate))[::step]  # [stretches, bands, rows]
-    if not len(pictures):
+    found = pictured_bands(log_mel(samples, rate, 2 * BANDS, floor_db), rate)
+    if not len(found.pictures):
         raise ValueError(f"{len(samples) / rate:.1f} s are too short to look for copies of {STRETCH_SECONDS:.0f} s in")
-    flat = (pictures - pictures.mean(axis=2, keepdims=True)).reshape(len(pictures), -1)
+    return found
+
+
+def pictured_bands(bands: Pictures, rate: int) -> Pictured:
+    """The stretches of a piece, by its log-mel rows [time, 2 · bands]; none of one that is shorter than a stretch."""
+    step = max(1, round(STEP_SECONDS / _hop_seconds(rate)))
+    pictures = _pictures(_blurred(bands), _rows(rate))[::step]  # [stretches, bands, rows]
+    flat = (pictures - pictures.mean(axis=2, keepdims=True)).reshape(len(pictures), BANDS * _rows(rate))
     return Pictured(flat / _lengths(np.square(flat).sum(axis=1), flat.shape[1])[:, None], step * _hop_seconds(rate))
 
 
@@ -137,26 +142,26 @@ class Known:
     """Passages of a song that are looked through again and again: 240 kB a second are kept of them.
 
     Args:
-        passages: mono samples [n] each.
-        floor_db: of the log-mel values, as that of what is looked for.
+        passages: log-mel rows [time, 2 · bands] each, with the floor of those of what is looked for.
         threshold: the likeness from which on a stretch is copied.
     """
 
-    def __init__(self, passages: Sequence[Samples], rate: int, floor_db: float, threshold: float):
-        self.rate, self.floor_db, self.threshold = rate, floor_db, threshold
-        blurred = [_blurred(passage, rate, floor_db) for passage in passages]
-        found = [_flattened(pictures) for rows in blurred if len(pictures := _pictures(rows, _rows(rate)))]
+    def __init__(self, passages: Sequence[Pictures], rate: int, threshold: float):
+        self.rate, self.threshold = rate, threshold
+        places = [_pictures(_blurred(passage), _rows(rate)) for passage in passages]
+        found = [_flattened(pictures) for pictures in places if len(pictures)]
         self._flat = np.concatenate([flat for flat, _ in found]) if found else np.zeros((1, 1), np.float32)
         self._lengths = np.concatenate([lengths for _, lengths in found]) if found else np.ones(1, np.float32)
 
-    def copied(self, samples: Samples) -> float:
-        """Which share of a piece, 0..1, is copied from these passages, 2 s or more at a time."""
-        sought = pictured(samples, self.rate, self.floor_db)
-        if sought.pictures.shape[1] != self._flat.shape[1]:
-            return 0.0  # the passages are shorter than a stretch
+    def copied(self, bands: Pictures) -> float:
+        """Which share of a piece [time, 2 · bands], 0..1, is copied from these passages, 2 s or more at a time."""
+        sought = pictured_bands(bands, self.rate)
+        if not len(sought.pictures) or sought.pictures.shape[1] != self._flat.shape[1]:
+            return 0.0  # it is, or the passages are, shorter than a stretch
         likeness = np.max(sought.pictures @ self._flat.T / self._lengths, axis=1)
         starts = np.flatnonzero(likeness >= self.threshold) * sought.step_seconds
-        return min(1.0, _covered(list(map(float, starts))) * self.rate / len(samples))
+        seconds = (len(bands) + HOPS_A_FRAME - 1) * _hop_seconds(self.rate)
+        return min(1.0, _covered(list(map(float, starts))) / seconds)
 
 
 def _flattened(pictures: Pictures) -> tuple[Pictures, Pictures]:
@@ -172,7 +177,8 @@ def _song_blocks(song: Samples, rate: int, floor_db: float) -> Iterator[tuple[in
     hop = frame_and_hop(rate)[1]
     block, overlap = round(_SONG_SECONDS_AT_ONCE * rate / hop), round(STRETCH_SECONDS * rate / hop)
     for first in range(0, max(1, len(song) // hop - overlap + 1), block):
-        yield first, _blurred(song[first * hop : (first + block + overlap) * hop], rate, floor_db)
+        samples = song[first * hop : (first + block + overlap) * hop]
+        yield first, _blurred(log_mel(samples, rate, 2 * BANDS, floor_db))
 
 
 def _correlations(sought: Pictures, pictures: Pictures) -> Pictures:
@@ -224,7 +230,8 @@ def repeated(samples: Samples, rate: int, floor_db: float, threshold: float) -> 
     """
     sought = pictured(samples, rate, floor_db)
     starts = np.arange(len(sought.pictures)) * sought.step_seconds
-    correlations = _correlations(sought.pictures, _pictures(_blurred(samples, rate, floor_db), _rows(rate)))
+    blurred = _blurred(log_mel(samples, rate, 2 * BANDS, floor_db))
+    correlations = _correlations(sought.pictures, _pictures(blurred, _rows(rate)))
     places = np.arange(correlations.shape[1]) * _hop_seconds(rate)
     apart = np.abs(starts[:, None] - places) >= STRETCH_SECONDS  # [stretches, places]
     again = np.max(correlations, axis=1, where=apart, initial=-1.0) >= threshold

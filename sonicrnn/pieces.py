@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from sonicrnn.beside import Beside
 from sonicrnn.calibration import Calibration
 from sonicrnn.config import Settings
 from sonicrnn.engine import Engine, Made, Recording, Samples, Units, joined, steps
 from sonicrnn.errors import UserError
 from sonicrnn.files import written_beside
-from sonicrnn.portrait import copying, known
 from sonicrnn.rendering import rendered
 from sonicrnn.run import Run
 from sonicrnn.song import Song, open_song
@@ -67,16 +67,16 @@ class Pieces(ABC):
     def unlike(self) -> Unlike | None:
         """How unlike the song some audio is, see `portrait`; None while that is not known.
 
-        What is copied can be told where the song's samples are at hand.
+        What is copied, and what is told from the song, can be found where its samples are at hand.
         """
         looks, rate = self.calibration.portrait, self.sample_rate
         if looks is None:
             return None
-        copied = known(looks, self.cuts, rate) if self.cuts else lambda samples: 0.0
+        beside = Beside(looks, self.cuts, rate) if self.cuts else None
 
         def unlike(samples: Samples, best: float) -> float:
             found = looks.unlike(samples, rate, best)
-            return found + copying(copied(samples)) if found < best else found
+            return found + beside.unlike(samples) if beside and found < best else found
 
         return unlike
 

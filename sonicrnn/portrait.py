@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,9 @@ WINDOWS = 12  # of the song, spread over it
 USUAL_SHARE = 0.2  # of the windows, from which a pulsation is one of the song's
 # What a piece may differ by and still be as the song is: real audio of the song does, too.
 LEVEL_DB, TREND_DB, FLATNESS_FACTOR, ONSET_FACTOR, PULSATION_FACTOR = 2.5, 3.0, 1.25, 1.05, 1.08
-COPIED_SHARE = 0.05
 ORDINARY_SHARE = 0.9  # of other audio of the song, that copies less: a minute of it does not tell the usual 0.95
 MOST = 3.0  # that one figure counts, in units of what it may differ by
-WEIGHS_MOST = 2.0  # as much as two others: a pulsation that is lost, which chance does most easily, and what is copied
+WEIGHS_MOST = 2.0  # as much as two others: a pulsation that is lost, which chance does most easily
 MOST_GAIN_DB = 40.0  # a copy is one at any level
 CUTS = (0.0, 1 / 60, 1 / 30)  # a pulsation that is lost when so much is cut off the end is none to rely on
 LESS_USUAL = 1.2  # of a part or a multiple of the song's own pulsation: it passes where none of many takes has that
@@ -56,7 +55,7 @@ class Portrait:
         """How unlike the song some audio is, 0 for nothing to complain of.
 
         Args:
-            samples: mono [n], full scale ±1.0; a minute of them tells all but what is copied, see `copying`.
+            samples: mono [n], full scale ±1.0; a minute tells all but what the song's own samples tell, see `beside`.
             best: from which on any figure will do; what takes longer to tell is left out then.
         """
         found = 0.0
@@ -67,9 +66,9 @@ class Portrait:
         return found
 
     def _of_level(self, samples: Samples, rate: int) -> float:
-        found = _beyond(level(samples, rate) - self.level, LEVEL_DB)
+        found = beyond(level(samples, rate) - self.level, LEVEL_DB)
         if len(samples) >= WINDOW_SECONDS / 2 * rate:
-            found += _beyond(level_trend(samples, rate), max(TREND_DB, self.trend))
+            found += beyond(level_trend(samples, rate), max(TREND_DB, self.trend))
         return found
 
     def _of_pulsation(self, samples: Samples, rate: int) -> float:
@@ -82,11 +81,11 @@ class Portrait:
         if not self.onsets:
             return 0.0
         starts = onset_rate(samples, rate) or 1.0 / len(samples)
-        return _beyond(math.log(starts / self.onsets), math.log(ONSET_FACTOR), WEIGHS_MOST * MOST)
+        return beyond(math.log(starts / self.onsets), math.log(ONSET_FACTOR), WEIGHS_MOST * MOST)
 
     def _of_flatness(self, samples: Samples, rate: int) -> float:
         flatness = max(_LEAST_FLATNESS, spectral_flatness(samples, rate))
-        return _beyond(math.log(flatness / self.flatness), math.log(FLATNESS_FACTOR))
+        return beyond(math.log(flatness / self.flatness), math.log(FLATNESS_FACTOR))
 
     def _off_pulsation(self, found: float) -> float:
         """A complaint about a pulsation per minute, 0 for none."""
@@ -94,15 +93,10 @@ class Portrait:
             return WEIGHS_MOST * MOST
         own = self.pulsations[0]
         return min(
-            WEIGHS_MOST * _beyond(math.log(found / usual), math.log(PULSATION_FACTOR))
+            WEIGHS_MOST * beyond(math.log(found / usual), math.log(PULSATION_FACTOR))
             + LESS_USUAL * (_is_multiple(usual, own) or _is_multiple(own, usual))
             for usual in self.pulsations
         )
-
-
-def copying(share: float) -> float:
-    """What is added to how unlike a song a piece is when so large a share of it, 0..1, is copied."""
-    return WEIGHS_MOST * _beyond(share, COPIED_SHARE)
 
 
 def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
@@ -149,14 +143,6 @@ def _copy_threshold(samples: Samples, other: Samples, rate: int, floor_db: float
     return originality.copy_threshold(originality.nearest([real], samples, rate, floor_db)[0], ORDINARY_SHARE)
 
 
-def known(of: Portrait, passages: Sequence[Samples], rate: int) -> Callable[[Samples], float]:
-    """A function that tells which share of a stretch of sound is copied from the song's passages."""
-    search = originality.Known(
-        [at_level(one, rate, of.level, MOST_GAIN_DB) for one in passages], rate, of.floor_db, of.copied
-    )
-    return lambda samples: search.copied(at_level(samples, rate, of.level, MOST_GAIN_DB))
-
-
 def _usual(rates: Sequence[float]) -> list[float]:
     """Of pulsation rates those that a good part of all have, the most frequent first, one for each kind."""
     left, usual = np.array([rate for rate in rates if rate]), []
@@ -180,6 +166,6 @@ def is_same(one: float, other: float) -> bool:
     return abs(math.log(one / other)) <= math.log(PULSATION_FACTOR)
 
 
-def _beyond(value: float, allowed: float, most: float = MOST) -> float:
+def beyond(value: float, allowed: float, most: float = MOST) -> float:
     """How far a figure is beyond what is allowed, in units of that."""
     return min(most, max(0.0, abs(value) / allowed - 1.0))

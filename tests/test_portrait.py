@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sonicrnn.portrait import MOST, Portrait, copying, known, portrait, usual_pulsations
+from sonicrnn.portrait import MOST, Portrait, portrait, usual_pulsations
 from sonicrnn.takes import GOOD
 
 RATE = 8000
@@ -141,18 +141,3 @@ def test_silence_has_a_portrait() -> None:
     silent = portrait(np.zeros(10 * RATE, np.float32), np.zeros(RATE, np.float32), RATE)
     assert (silent.pulsations, silent.onsets) == ([], 0.0)
     assert np.isfinite(silent.unlike(sound(30), RATE))
-
-
-def test_what_is_copied_of_the_song_is_told_and_counts() -> None:
-    """Whatever its level, and from whichever of the passages that are at hand."""
-    random = np.random.default_rng(9)
-    pitches = random.uniform(200, 2000, 240)
-    time = np.arange(60 * RATE) / RATE
-    melody = np.sin(2 * np.pi * np.cumsum(pitches[(4 * time).astype(int)]) / RATE).astype(np.float32)
-    looks = portrait(melody[: 40 * RATE], melody[40 * RATE :], RATE)
-    copied = known(looks, [melody[: 15 * RATE], melody[20 * RATE : 40 * RATE]], RATE)
-    assert copied(0.2 * melody[22 * RATE : 32 * RATE]) > 0.9
-    assert copied(melody[45 * RATE : 55 * RATE]) == 0.0
-    half = np.concatenate([melody[5 * RATE : 10 * RATE], melody[50 * RATE : 55 * RATE]])
-    assert 0.4 < copied(half) < 0.7
-    assert copying(0.5) > copying(0.07) > copying(0.02) == 0.0

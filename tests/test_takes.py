@@ -150,17 +150,21 @@ def test_where_no_take_is_good_the_best_of_all_rounds_goes_on(
     assert len(rounds) > 1
 
 
-def test_copies_are_only_looked_for_where_a_take_could_be_the_best(
+def test_takes_are_held_against_the_song_where_they_could_be_the_best(
     generator: Generator, primes: Samples, monkeypatch: Any
 ) -> None:
-    """And the one that copies is not, however much it is like the song else."""
+    """And the one that is unlike its samples is not, however much it is like the song else."""
     looked: list[Samples] = []
 
-    def copied(samples: Samples) -> float:
-        looked.append(samples)
-        return 0.0 if len(looked) > 1 else 1.0
+    class FirstIsNot:
+        def __init__(self, looks: object, passages: Sequence[Samples], rate: int):
+            np.testing.assert_array_equal(passages[0], primes[0])
 
-    monkeypatch.setattr("sonicrnn.pieces.known", lambda looks, cuts, rate: copied)
+        def unlike(self, samples: Samples) -> float:
+            looked.append(samples)
+            return 0.0 if len(looked) > 1 else 6.0
+
+    monkeypatch.setattr("sonicrnn.pieces.Beside", FirstIsNot)
     monkeypatch.setattr(Generator, "cuts", property(lambda self: [primes[0]]))
     choosing = judged_by(Wanted(), generator)
     made = choosing.generate(primes[:1], 1.0, 1.0, [7], takes=16)

@@ -1,0 +1,66 @@
+"""A piece beside the song's own samples: which seconds are told from the song's, and which are copied from it.
+
+What a portrait says in numbers, a piece may have that stays in one section of the song for a minute. That its seconds
+are others than the song's, a classifier tells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from sonicrnn.classifier import of_bands, told_apart
+from sonicrnn.distances import BANDS, at_level
+from sonicrnn.levels import Samples
+from sonicrnn.originality import Known
+from sonicrnn.portrait import MOST_GAIN_DB, WEIGHS_MOST, Portrait, beyond
+from sonicrnn.spectrum import log_mel
+
+# What a piece may have of it, and still be as the song is.
+COPIED_SHARE = 0.05
+TOLD_SHARE = 0.12  # of the seconds, that are told right beside the half that chance tells
+
+
+class Beside:
+    """A song's passages, as takes of a piece are held against them.
+
+    Args:
+        looks: the song's.
+        passages: its samples, mono [n] each, in their order.
+        rate: Hz.
+    """
+
+    def __init__(self, looks: Portrait, passages: Sequence[Samples], rate: int):
+        self._looks, self._rate = looks, rate
+        bands = [self._heard(passage) for passage in passages]
+        self._known = Known(bands, rate, looks.copied)
+        self._seconds = np.concatenate([of_bands(one, rate) for one in bands])
+
+    def unlike(self, samples: Samples) -> float:
+        """How unlike the song some audio is, mono [n], in what is told and copied of it; 0 for nothing to complain of.
+
+        Of less than 16 seconds, or beside fewer, it is not told.
+        """
+        bands = self._heard(samples)
+        told = told_apart(of_bands(bands, self._rate), self._seconds).share
+        return _of_told(told) + _of_copies(self._known.copied(bands))
+
+    def copied(self, samples: Samples) -> float:
+        """Which share of some audio, mono [n], is copied from the passages, 0..1."""
+        return self._known.copied(self._heard(samples))
+
+    def _heard(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """Log-mel rows [time, bands] at the song's level."""
+        leveled = at_level(samples, self._rate, self._looks.level, MOST_GAIN_DB)
+        return log_mel(leveled, self._rate, BANDS, self._looks.floor_db)
+
+
+def _of_told(share: float) -> float:
+    return 0.0 if math.isnan(share) else WEIGHS_MOST * beyond(max(0.0, share - 0.5), TOLD_SHARE)
+
+
+def _of_copies(share: float) -> float:
+    return WEIGHS_MOST * beyond(share, COPIED_SHARE)

@@ -1,0 +1,54 @@
+"""A piece beside the song's own samples: what is told from the song, and what is copied from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sonicrnn.beside import Beside
+from sonicrnn.levels import Floats
+from sonicrnn.portrait import MOST, WEIGHS_MOST, portrait
+
+RATE = 8000
+
+
+def melody(seconds: int, seed: int, low: float = 200.0, high: float = 2000.0) -> Floats:
+    """Four notes a second."""
+    pitches = np.random.default_rng(seed).uniform(low, high, 4 * seconds)
+    time = np.arange(seconds * RATE) / RATE
+    return np.asarray(0.5 * np.sin(2 * np.pi * np.cumsum(pitches[(4 * time).astype(int)]) / RATE))
+
+
+@pytest.fixture(scope="module")
+def song() -> Floats:
+    return melody(60, 9)
+
+
+@pytest.fixture(scope="module")
+def beside(song: Floats) -> Beside:
+    looks = portrait(song[: 40 * RATE], song[40 * RATE :], RATE)
+    return Beside(looks, [song[: 15 * RATE], song[20 * RATE : 40 * RATE]], RATE)
+
+
+def test_what_is_copied_of_the_song_is_told_and_counts(song: Floats, beside: Beside) -> None:
+    """Whatever its level, and from whichever of the passages that are at hand."""
+    assert beside.copied(0.2 * song[22 * RATE : 32 * RATE]) > 0.9
+    assert beside.copied(song[45 * RATE : 55 * RATE]) == 0.0
+    half = np.concatenate([song[5 * RATE : 10 * RATE], song[50 * RATE : 55 * RATE]])
+    assert 0.4 < beside.copied(half) < 0.7
+    assert beside.unlike(half) == pytest.approx(WEIGHS_MOST * MOST)
+    assert beside.unlike(song[45 * RATE : 55 * RATE]) == 0.0
+
+
+def test_what_stays_where_the_song_is_now_and_then_is_told_and_counts(beside: Beside) -> None:
+    like = beside.unlike(melody(40, 11))
+    high = beside.unlike(melody(40, 11, 1100.0))
+    higher = beside.unlike(melody(40, 11, 1700.0))
+    assert like < 0.5 < 1.0 < high < higher <= WEIGHS_MOST * MOST
+
+
+def test_what_is_too_short_is_neither_told_nor_copied(song: Floats) -> None:
+    looks = portrait(song[: 40 * RATE], song[40 * RATE :], RATE)
+    short = Beside(looks, [song[:RATE]], RATE)
+    assert short.unlike(song[: 20 * RATE]) == 0.0
+    assert Beside(looks, [song[: 40 * RATE]], RATE).unlike(song[45 * RATE : 46 * RATE]) == 0.0
