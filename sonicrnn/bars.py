@@ -12,18 +12,18 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from sonicrnn.calibration import REPEATS
 from sonicrnn.meter import BEATS, bar_seconds
 from sonicrnn.portrait import is_same, usual_pulsations
 
 METER_SECONDS = 0.08  # from which on it is another place of the beat
 BAR_SECONDS = 4.0  # that a bar has: one of two is soon known by heart, and one of eight lost on the way
 KEEPS_BAR = 0.5  # how much another place of the bar counts at most, beside another one of the beat
-REPEATS = 2.25  # × the root of how alike bars are: so far a draw is moved to what was heard a bar ago
 MOST_REPEATED = 0.95
 LEAST_BARS = 4  # of a song, that tell how alike they are
 MOST_FRAMES = 20_000  # that are asked for that
 LEAST_WAVE = 1e-3  # of those that make up how far off the beat a unit is, beside the first
-ARRAYS, NUMBERS = ("place", "repeats"), ("beat", "bar")
+ARRAYS, NUMBERS = ("place", "alike"), ("beat", "bar")
 
 
 class Bars(tf.Module):
@@ -31,15 +31,20 @@ class Bars(tf.Module):
 
     Args:
         place: [unit], where in the bar each begins, seconds.
-        repeats: [dimension], 0..1, how far a draw is moved to what was heard a bar ago.
+        alike: [dimension], 0..1, how much a bar is like the one before it, in each figure of a frame.
         beat: seconds; 0 for a song that does not keep one throughout, for which nothing here is asked.
         bar: seconds, so many beats as a pulsation of the song has; 0 without a beat.
         step_seconds: between units.
+
+    Attributes:
+        repeats: a variable; so many times the root of how alike bars are, a draw is moved to what was heard a bar ago.
+            Each song has a factor of its own, from which on pieces stay where they are.
     """
 
-    def __init__(self, place: np.ndarray, repeats: np.ndarray, beat: float, bar: float, step_seconds: float):
+    def __init__(self, place: np.ndarray, alike: np.ndarray, beat: float, bar: float, step_seconds: float):
         super().__init__()
-        self.place, self.repeats = tf.constant(place, tf.float32), tf.constant(repeats, tf.float32)
+        self.place, self.alike = tf.constant(place, tf.float32), tf.constant(alike, tf.float32)
+        self.repeats = tf.Variable(REPEATS, trainable=False)
         self.beat, self.bar, self.step_seconds = beat, bar, step_seconds
         self.steps = max(1, round(bar / step_seconds))
         if beat:
@@ -48,7 +53,8 @@ class Bars(tf.Module):
 
     def as_a_bar_ago(self, drawn: tf.Tensor, ago: tf.Tensor, is_known: tf.Tensor) -> tf.Tensor:
         """Draws [pieces, dimension], moved to what was heard a bar ago, [pieces, dimension], where that `is_known`."""
-        return drawn + tf.cast(is_known, tf.float32)[:, None] * self.repeats * (ago - drawn)
+        share = tf.minimum(MOST_REPEATED, self.repeats * tf.sqrt(self.alike))
+        return drawn + tf.cast(is_known, tf.float32)[:, None] * share * (ago - drawn)
 
     def off_the_beat(self, weight: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """How far units are from where the bar has come to, `place` [pieces]: [pieces, unit] × `weight` [pieces].
@@ -80,8 +86,8 @@ def make_bars(part: np.ndarray, rate: int, encoded: np.ndarray, seconds: np.ndar
     bar = _bar(beat, usual_pulsations(part, rate)) if beat else 0.0
     steps = round(bar / step_seconds)
     told = bool(steps) and len(encoded) >= LEAST_BARS * steps
-    repeats = REPEATS * np.sqrt(alike(encoded, steps)) if told else np.zeros(encoded.shape[1])
-    return Bars(seconds % bar if bar else 0 * seconds, np.minimum(MOST_REPEATED, repeats), beat, bar, step_seconds)
+    known = alike(encoded, steps) if told else np.zeros(encoded.shape[1])
+    return Bars(seconds % bar if bar else 0 * seconds, known, beat, bar, step_seconds)
 
 
 def _bar(beat: float, pulsations: list[float]) -> float:

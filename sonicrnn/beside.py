@@ -39,10 +39,18 @@ class Beside:
         self._known = Known(bands, rate, looks.copied)
         self._seconds = np.concatenate([of_bands(one, rate) for one in bands])
 
-    def unlike(self, samples: Samples) -> float:
-        """How unlike the song some audio is, mono [n], in what is told and copied of it; 0 for nothing to complain of.
+    def unlike(self, samples: Samples, best: float = math.inf) -> float:
+        """How unlike the song some audio is, mono [n]: by the portrait, and by what is told and copied of it.
 
-        Of less than 16 seconds, or beside fewer, it is not told.
+        `best` is the figure from which on any other will do, as of `Portrait.unlike`.
+        """
+        found = self._looks.unlike(samples, self._rate, best)
+        return found + self.told_and_copied(samples) if found < best else found
+
+    def told_and_copied(self, samples: Samples) -> float:
+        """What there is to complain of besides the portrait; 0 for nothing.
+
+        Nothing is told of less than 16 seconds, or beside fewer.
         """
         bands = self._heard(samples)
         told = told_apart(of_bands(bands, self._rate), self._seconds).share

@@ -1,5 +1,6 @@
-"""How passages of a recall follow one another, found after training: for how long each is heard, and how softly they
-give way to one another. Each song asks for its own: calm music is told by its joins, and what copies soon is to be cut.
+"""How passages of a recall follow one another, found after training: how much a bar is as the one before it, for how
+long each is heard, and how softly they give way to one another. Each song asks for its own: pieces of one stay in a
+section, what copies soon is to be cut, and calm music is told by its joins.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from sonicrnn.passages import Passages
 from sonicrnn.portrait import MOST_GAIN_DB, Portrait
 from sonicrnn.rhythm import onset_rate
 from sonicrnn.song import Song
+from sonicrnn.takes import Unlike
 from sonicrnn.trial_runs import audio_of, trial_runs
 
+REPEATS = (1.25, 1.75, 2.25)  # × the root of how alike bars are, see `Bars.repeats`
+HOPELESS = 4.0  # unlike the song by so much or more, a take is none
+TAKES = 16
 LONGER = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4)  # than usual the song's order may be followed
 MOST_COPIED = 0.13  # of pieces of one take; of several the one that copies least is kept
 FADES = (FADE_SECONDS, 0.35, 0.5, 0.7)  # seconds
@@ -39,10 +44,34 @@ def calibrate_recall(
     assert free_run.recall
     assert found.portrait
     part, rate = song.part("validation"), song.sample_rate
-    copied = Beside(found.portrait, free_run.recall.passages.cuts(), rate).copied
-    longer, drawn = find_longer(free_run, part, settings, found.temperature, copied)
-    fade = find_fade(free_run.recall.passages, drawn, windows, found.portrait, copied)
-    return dataclasses.replace(found, longer=longer, fade=fade)
+    beside = Beside(found.portrait, free_run.recall.passages.cuts(), rate)
+    repeats = find_repeats(free_run, part, settings, found.temperature, beside.unlike)
+    longer, drawn = find_longer(free_run, part, settings, found.temperature, beside.copied)
+    fade = find_fade(free_run.recall.passages, drawn, windows, found.portrait, beside.copied)
+    return dataclasses.replace(found, repeats=repeats, longer=longer, fade=fade)
+
+
+def find_repeats(free_run: FreeRun, part: Samples, settings: Settings, temperature: float, unlike: Unlike) -> float:
+    """How much a bar is to be as the one before it, for takes to be like the song: the recall goes by it from then on.
+
+    The more it is, the more takes keep the song's pulsation, and the more stay in one of its sections.
+
+    Args:
+        part: of the song, [samples], in which the primes are.
+        unlike: how unlike the song a take is.
+    """
+    assert free_run.recall
+    bars = free_run.recall.bars
+    if not bars.alike.numpy().any():
+        return float(bars.repeats)
+    found: dict[float, float] = {}
+    for repeats in REPEATS:
+        bars.repeats.assign(repeats)
+        drawn = trial_runs(free_run, part, settings, [temperature], TAKES, PIECE_SECONDS)[0]
+        found[repeats] = float(np.mean([min(HOPELESS, unlike(take, HOPELESS)) for take in audio_of(free_run, drawn)]))
+    best = min(REPEATS, key=found.__getitem__)
+    bars.repeats.assign(best)
+    return best
 
 
 def find_longer(

@@ -19,6 +19,7 @@ from sonicrnn.run import TRAIN_AGAIN
 if TYPE_CHECKING:
     from sonicrnn.encoding import Contrast
 
+REPEATS = 2.25  # × the root of how alike bars are, unless a song asks for less
 FADE_SECONDS = 0.25  # either way from where a passage gives way to another, unless a song asks for another
 
 
@@ -33,6 +34,7 @@ class Calibration:
         centre, contrast: of the log magnitudes, [bins], see `encoding.Contrast`; empty for frames without any.
         tried: a row of figures for each temperature.
         portrait: of the song, to choose takes by; None where it is not known.
+        repeats: of a recall, how much a bar is as the one before it, see `Bars.repeats`.
         longer: of a recall, for how much longer than usual it follows the song's order, see `Recall.longer`.
         fade: of a recall, seconds either way from where one passage gives way to another, see `Passages.fading`.
     """
@@ -46,6 +48,7 @@ class Calibration:
     contrast: Sequence[float] = ()
     tried: Sequence[Mapping[str, float]] = ()
     portrait: Portrait | None = None
+    repeats: float = REPEATS
     longer: float = 1.0
     fade: float = FADE_SECONDS
 

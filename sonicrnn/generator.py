@@ -48,6 +48,7 @@ def load_generator(folder: str | Path) -> RunGenerator:
     calibration = calibration_of(run, settings)
     recall = Recall.load(run.recall) if settings.frames.recall else None
     if recall:
+        recall.bars.repeats.assign(calibration.repeats)
         recall.longer.assign(calibration.longer)
         recall.passages = recall.passages.fading(calibration.fade)
     free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral(), recall)

@@ -72,13 +72,9 @@ class Pieces(ABC):
         looks, rate = self.calibration.portrait, self.sample_rate
         if looks is None:
             return None
-        beside = Beside(looks, self.cuts, rate) if self.cuts else None
-
-        def unlike(samples: Samples, best: float) -> float:
-            found = looks.unlike(samples, rate, best)
-            return found + beside.unlike(samples) if beside and found < best else found
-
-        return unlike
+        if self.cuts:
+            return Beside(looks, self.cuts, rate).unlike
+        return lambda samples, best: looks.unlike(samples, rate, best)
 
     def generate(
         self,

@@ -66,14 +66,14 @@ def make_run(folder: Path, song: npt.NDArray[np.float32], tree: dict[str, Any]) 
     model.save(run.model)
     encoding.save(folder)
     looks = portrait(song[: len(song) // 2], song[len(song) // 2 :], RATE)
-    Calibration(temperature=0.7, gain=0.9, level=-12.0, portrait=looks).save(run.calibration)
+    Calibration(temperature=0.7, gain=0.9, level=-12.0, portrait=looks, repeats=1.0).save(run.calibration)
     np.save(run.primes, np.stack([song[start : start + PRIME_SAMPLES] for start in (0, 20_000)]))
     if settings.frames.recall:
         rows = encoding.encode(tf.constant(song[None]))[0].numpy()
         made = make_recall(rows, song, encoding)
         # A song as short as these keeps no beat that could be told; here it has one.
         step, bar = made.step_seconds, 3 * BEAT_SECONDS
-        repeats = np.full(made.dimension, 0.5)
-        bars = Bars(step * np.arange(made.count) % bar, repeats, BEAT_SECONDS, bar, step)
+        alike = np.full(made.dimension, 0.25)
+        bars = Bars(step * np.arange(made.count) % bar, alike, BEAT_SECONDS, bar, step)
         Recall(made.units, made.motion, made.passages, bars).save(run.recall)
     return run

@@ -40,9 +40,9 @@ def test_a_song_with_a_beat_has_bars_of_its_pulsation() -> None:
     assert made.steps == 48
     assert made.bar / made.beat == pytest.approx(round(made.bar / made.beat))
     np.testing.assert_allclose(made.place, seconds[100:2000] % made.bar, atol=1e-4)
-    first, second = made.repeats.numpy()
-    assert first == pytest.approx(bars.MOST_REPEATED)
-    assert second < 0.35
+    first, second = made.alike.numpy()
+    assert first == pytest.approx(1.0, abs=1e-3)
+    assert second < 0.1
 
 
 def test_bars_of_a_beat_whose_pulsation_is_no_part_of_it_have_four(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,15 +69,15 @@ def test_a_song_without_a_beat_repeats_nothing() -> None:
     noise = np.random.default_rng(1).standard_normal(60 * RATE)
     made = make_bars(noise, RATE, np.ones([1200, 3], np.float32), STEP_SECONDS * np.arange(1200), STEP_SECONDS)
     assert (made.beat, made.bar, made.steps) == (0.0, 0.0, 1)
-    assert not made.repeats.numpy().any()
+    assert not made.alike.numpy().any()
     assert made.next_place(tf.constant([0.3]), tf.constant([7]), tf.constant([True])).numpy() == pytest.approx(0.3)
 
 
 def test_a_song_of_few_bars_repeats_nothing() -> None:
     song = steady(150, 2.4)
     frames = np.tile(np.random.default_rng(1).standard_normal([48, 3]), [5, 1]).astype(np.float32)
-    assert make_bars(song, RATE, frames, np.zeros(5), STEP_SECONDS).repeats.numpy().all()
-    assert not make_bars(song, RATE, frames[:180], np.zeros(5), STEP_SECONDS).repeats.numpy().any()
+    assert make_bars(song, RATE, frames, np.zeros(5), STEP_SECONDS).alike.numpy().all()
+    assert not make_bars(song, RATE, frames[:180], np.zeros(5), STEP_SECONDS).alike.numpy().any()
 
 
 @pytest.mark.parametrize("count", [3_000, 60_000])
@@ -95,10 +95,12 @@ def test_how_alike_frames_are_is_their_correlation(count: int) -> None:
 
 
 def test_a_draw_is_moved_to_what_was_heard_where_a_bar_was() -> None:
-    made = Bars(np.zeros(5), np.array([0.0, 0.25, 1.0]), 1.0, 2.0, STEP_SECONDS)
+    made = Bars(np.zeros(5), np.array([0.0, 0.0625, 0.25]), 1.0, 2.0, STEP_SECONDS)
     drawn, ago = tf.constant([[4.0, 4.0, 4.0]] * 2), tf.constant([[8.0, 8.0, 8.0]] * 2)
-    moved = made.as_a_bar_ago(drawn, ago, tf.constant([True, False]))
-    np.testing.assert_allclose(moved, [[4.0, 5.0, 8.0], [4.0, 4.0, 4.0]])
+    for repeats, there in ((1.0, [4.0, 5.0, 6.0]), (1.6, [4.0, 5.6, 7.2]), (9.0, [4.0, 7.8, 7.8])):
+        made.repeats.assign(repeats)
+        moved = made.as_a_bar_ago(drawn, ago, tf.constant([True, False]))
+        np.testing.assert_allclose(moved, [there, [4.0, 4.0, 4.0]], rtol=1e-5)
 
 
 def test_the_bar_goes_on_from_where_its_first_unit_is() -> None:

@@ -36,19 +36,19 @@ def test_what_is_copied_of_the_song_is_told_and_counts(song: Floats, beside: Bes
     assert beside.copied(song[45 * RATE : 55 * RATE]) == 0.0
     half = np.concatenate([song[5 * RATE : 10 * RATE], song[50 * RATE : 55 * RATE]])
     assert 0.4 < beside.copied(half) < 0.7
-    assert beside.unlike(half) == pytest.approx(WEIGHS_MOST * MOST)
-    assert beside.unlike(song[45 * RATE : 55 * RATE]) == 0.0
+    assert beside.told_and_copied(half) == pytest.approx(WEIGHS_MOST * MOST)
+    assert beside.told_and_copied(song[45 * RATE : 55 * RATE]) == 0.0
 
 
 def test_what_stays_where_the_song_is_now_and_then_is_told_and_counts(beside: Beside) -> None:
-    like = beside.unlike(melody(40, 11))
-    high = beside.unlike(melody(40, 11, 1100.0))
-    higher = beside.unlike(melody(40, 11, 1700.0))
+    like = beside.told_and_copied(melody(40, 11))
+    high = beside.told_and_copied(melody(40, 11, 1100.0))
+    higher = beside.told_and_copied(melody(40, 11, 1700.0))
     assert like < 0.5 < 1.0 < high < higher <= WEIGHS_MOST * MOST
 
 
 def test_what_is_too_short_is_neither_told_nor_copied(song: Floats) -> None:
     looks = portrait(song[: 40 * RATE], song[40 * RATE :], RATE)
     short = Beside(looks, [song[:RATE]], RATE)
-    assert short.unlike(song[: 20 * RATE]) == 0.0
-    assert Beside(looks, [song[: 40 * RATE]], RATE).unlike(song[45 * RATE : 46 * RATE]) == 0.0
+    assert short.told_and_copied(song[: 20 * RATE]) == 0.0
+    assert Beside(looks, [song[: 40 * RATE]], RATE).told_and_copied(song[45 * RATE : 46 * RATE]) == 0.0

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from sonicrnn import bars, calibrate_recall, recall
 from sonicrnn.bars import Bars
-from sonicrnn.calibration import Calibration
+from sonicrnn.calibration import REPEATS, Calibration
 from sonicrnn.config import FrameSettings, ModelSettings, Settings
 from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
@@ -69,7 +69,8 @@ def recall_of(
     """With bars of some seconds and two beats, if there are any, each so far as the one before it."""
     place = STEP_SECONDS * np.arange(len(first)) % (bar or 1.0)
     passages = Passages(rows, first, scale, frame_length, rate)
-    in_bars = Bars(place, np.full(places.points.shape[1], repeats), bar / 2, bar, STEP_SECONDS)
+    in_bars = Bars(place, np.full(places.points.shape[1], repeats**2), bar / 2, bar, STEP_SECONDS)
+    in_bars.repeats.assign(1.0)
     return Recall(places, motion(places.points, STEP_SECONDS), passages, in_bars)
 
 
@@ -389,6 +390,46 @@ def test_blocks_go_on_with_what_was_heard(music: Samples, generator: Generator) 
     np.testing.assert_allclose(np.concatenate(blocks, 1), audio, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("unlike", "expected"),
+    [
+        ({1.25: [3.0, 3.0], 1.75: [1.0, 1.0], 2.25: [2.0, 2.0]}, 1.75),
+        # Of takes that are none it is no matter how unlike they are.
+        ({1.25: [0.0, 90.0], 1.75: [3.0, 3.0], 2.25: [3.0, 3.0]}, 1.25),
+    ],
+)
+def test_a_bar_is_as_the_one_before_it_as_much_as_takes_are_best_by(
+    unlike: dict[float, list[float]], expected: float, music: Samples, generator: Generator, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(calibrate_recall, "PIECE_SECONDS", 0.5)
+    monkeypatch.setattr(calibrate_recall, "TAKES", 2)
+    free_run = generator.free_run
+    whole = free_run.recall
+    assert whole
+    in_bars = Bars(whole.bars.place.numpy(), np.full(whole.dimension, 0.5), 0.25, 0.5, whole.step_seconds)
+    recall = Recall(whole.units, whole.motion, whole.passages, in_bars)
+    seen: list[float] = []
+
+    def told(take: Samples, best: float) -> float:
+        assert best == calibrate_recall.HOPELESS
+        seen.append(float(in_bars.repeats))
+        return unlike[seen[-1]][len(seen) % 2]
+
+    settings = Settings.model_validate({**RECALLED, "generate": {"prime_seconds": 0.5}})
+    other = FreeRun(free_run.model, free_run.encoding, recall=recall)
+    assert calibrate_recall.find_repeats(other, music, settings, 1.0, told) == expected
+    assert seen == [1.25, 1.25, 1.75, 1.75, 2.25, 2.25]
+    assert float(in_bars.repeats) == expected
+
+
+def test_a_song_without_bars_has_nothing_to_find_there(music: Samples, generator: Generator) -> None:
+    def told(take: Samples, best: float) -> float:
+        raise AssertionError("no take is needed")
+
+    settings = Settings.model_validate(RECALLED)
+    assert calibrate_recall.find_repeats(generator.free_run, music, settings, 1.0, told) == REPEATS
+
+
 def run_lengths(generator: Generator, prime: Samples) -> float:
     """For how many steps free runs follow the song's order, on average."""
     run, seeds = generator.free_run, tf.range(4)
@@ -432,8 +473,8 @@ def test_it_is_followed_for_as_long_as_that_copies_little(
 
 def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) -> None:
     file = tmp_path / "recall.npz"
-    repeats = np.linspace(0, 1, made.dimension)
-    in_bars = Bars(made.step_seconds * np.arange(made.count) % 1.5, repeats, 0.5, 1.5, made.step_seconds)
+    alike = np.linspace(0, 1, made.dimension)
+    in_bars = Bars(made.step_seconds * np.arange(made.count) % 1.5, alike, 0.5, 1.5, made.step_seconds)
     made = Recall(made.units, made.motion, made.passages, in_bars)
     made.save(file)
     loaded = Recall.load(file)

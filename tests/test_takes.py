@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from sonicrnn.beside import Beside
 from sonicrnn.calibration import Calibration
 from sonicrnn.config import FrameSettings, ModelSettings
 from sonicrnn.errors import UserError
@@ -156,11 +157,12 @@ def test_takes_are_held_against_the_song_where_they_could_be_the_best(
     """And the one that is unlike its samples is not, however much it is like the song else."""
     looked: list[Samples] = []
 
-    class FirstIsNot:
-        def __init__(self, looks: object, passages: Sequence[Samples], rate: int):
+    class FirstIsNot(Beside):
+        def __init__(self, looks: Portrait, passages: Sequence[Samples], rate: int):
+            self._looks, self._rate = looks, rate
             np.testing.assert_array_equal(passages[0], primes[0])
 
-        def unlike(self, samples: Samples) -> float:
+        def told_and_copied(self, samples: Samples) -> float:
             looked.append(samples)
             return 0.0 if len(looked) > 1 else 6.0
 
