@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from sonicrnn import frames
-from sonicrnn.passages import LEAST_GAIN, LEAST_POWER, MOST_GAIN, NEAR_BINS, Passages
+from sonicrnn.passages import Passages
 
 RATE = 16_000
 Samples = npt.NDArray[np.float32]
@@ -34,18 +34,18 @@ def plain(made: Passages, unit: npt.NDArray[np.int32], known: Samples | None) ->
     cut = np.zeros([len(unit), time, made.frame_length], np.float32)
     weights = [math.cos(0.5 * math.pi * lag / (made.reach + 1)) ** 2 for lag in range(-made.reach, made.reach + 1)]
     for piece, place in np.ndindex(unit.shape):
-        mixed, magnitude, offset = 0.0, 0.0, 0.0
+        turned, root, offset = 0.0, 0.0, 0.0
         for lag, weight in zip(range(-made.reach, made.reach + 1), np.divide(weights, sum(weights)), strict=True):
             near = min(max(place + lag, 0), time - 1)
             told = min(max(unit[piece, near] - (near - place), 0), made.count - 1)
             samples = made.scale * rows[first[told] :].ravel()[: made.frame_length] - offsets[told]
             spectrum = np.fft.rfft(window * samples)
-            mixed, magnitude = mixed + weight * spectrum, magnitude + weight * np.abs(spectrum)
+            own = np.sqrt(np.abs(spectrum))
+            turned, root = turned + weight * spectrum / own, root + weight * own
             offset += weight * offsets[told]
-        wanted, has = (np.convolve(np.square(np.abs(of)), NEAR_BINS, "same") for of in (magnitude, mixed))
-        gain = np.clip(np.sqrt((wanted + LEAST_POWER) / (has + LEAST_POWER)), LEAST_GAIN, MOST_GAIN)
         drift = offsets[unit[piece, max(0, place - made.drift) : place + 1]].mean()
-        cut[piece, place] = np.fft.irfft(gain * mixed, made.frame_length) + window * (offset - drift)
+        mixed = np.fft.irfft(np.square(root) * turned / np.abs(turned), made.frame_length)
+        cut[piece, place] = mixed + window * (offset - drift)
     if known is not None:
         own = tf.signal.frame(known, made.frame_length, made.hop)[:, :time].numpy()
         cut[:, : own.shape[1]] = window * own
