@@ -1,4 +1,4 @@
-"""A piece beside the song's own samples: which seconds are told from the song's, and which are copied from it.
+"""A piece beside the song's own samples: how many of its seconds are told from the song's, copied from it, or repeated.
 
 What a portrait says in numbers, a piece may have that stays in one section of the song for a minute. That its seconds
 are others than the song's, a classifier tells.
@@ -15,12 +15,13 @@ import numpy.typing as npt
 from sonicrnn.classifier import of_bands, told_apart
 from sonicrnn.distances import BANDS, at_level
 from sonicrnn.levels import Samples
-from sonicrnn.originality import Known
+from sonicrnn.originality import Known, repeated_bands
 from sonicrnn.portrait import MOST_GAIN_DB, WEIGHS_MOST, Portrait, beyond
 from sonicrnn.spectrum import log_mel
 
 # What a piece may have of it, and still be as the song is.
 COPIED_SHARE = 0.05
+REPEATED_SHARE = 0.05  # beyond what minutes of the song repeat of themselves
 TOLD_SHARE = 0.12  # of the seconds, that are told right beside the half that chance tells
 
 
@@ -40,21 +41,22 @@ class Beside:
         self._seconds = np.concatenate([of_bands(one, rate) for one in bands])
 
     def unlike(self, samples: Samples, best: float = math.inf) -> float:
-        """How unlike the song some audio is, mono [n]: by the portrait, and by what is told and copied of it.
+        """How unlike the song some audio is, mono [n]: by the portrait, and as `told_copied_repeated`.
 
         `best` is the figure from which on any other will do, as of `Portrait.unlike`.
         """
         found = self._looks.unlike(samples, self._rate, best)
-        return found + self.told_and_copied(samples) if found < best else found
+        return found + self.told_copied_repeated(samples) if found < best else found
 
-    def told_and_copied(self, samples: Samples) -> float:
-        """What there is to complain of besides the portrait; 0 for nothing.
+    def told_copied_repeated(self, samples: Samples) -> float:
+        """What there is to complain of besides the portrait, copies of itself among it; 0 for nothing.
 
         Nothing is told of less than 16 seconds, or beside fewer.
         """
         bands = self._heard(samples)
         told = told_apart(of_bands(bands, self._rate), self._seconds).share
-        return _of_told(told) + _of_copies(self._known.copied(bands))
+        repeated = repeated_bands(bands, self._rate, self._looks.copied) - self._looks.repeated
+        return _of_told(told) + _of_copies(self._known.copied(bands)) + _of_repeats(repeated)
 
     def copied(self, samples: Samples) -> float:
         """Which share of some audio, mono [n], is copied from the passages, 0..1."""
@@ -72,3 +74,7 @@ def _of_told(share: float) -> float:
 
 def _of_copies(share: float) -> float:
     return WEIGHS_MOST * beyond(share, COPIED_SHARE)
+
+
+def _of_repeats(share: float) -> float:
+    return WEIGHS_MOST * beyond(max(0.0, share), REPEATED_SHARE)

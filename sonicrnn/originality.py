@@ -225,13 +225,19 @@ def _closest(stretches: Sequence[Nearest]) -> tuple[Nearest, ...]:
 def repeated(samples: Samples, rate: int, floor_db: float, threshold: float) -> float:
     """The share of the stretches of a piece, 0..1, that sound again elsewhere in it, or in which nothing happens.
 
-    A stretch sounds again where one that does not overlap with it is at least `threshold` like it. Raises ValueError
-    for a piece shorter than a stretch (2 s).
+    A stretch sounds again where one that does not overlap with it is at least `threshold` like it. In a piece that is
+    shorter than one (2 s) nothing does.
     """
-    sought = pictured(samples, rate, floor_db)
+    return repeated_bands(log_mel(samples, rate, 2 * BANDS, floor_db), rate, threshold)
+
+
+def repeated_bands(bands: Pictures, rate: int, threshold: float) -> float:
+    """The same of log-mel rows [time, 2 · bands]."""
+    sought = pictured_bands(bands, rate)
+    if not len(sought.pictures):
+        return 0.0
     starts = np.arange(len(sought.pictures)) * sought.step_seconds
-    blurred = _blurred(log_mel(samples, rate, 2 * BANDS, floor_db))
-    correlations = _correlations(sought.pictures, _pictures(blurred, _rows(rate)))
+    correlations = _correlations(sought.pictures, _pictures(_blurred(bands), _rows(rate)))
     places = np.arange(correlations.shape[1]) * _hop_seconds(rate)
     apart = np.abs(starts[:, None] - places) >= STRETCH_SECONDS  # [stretches, places]
     again = np.max(correlations, axis=1, where=apart, initial=-1.0) >= threshold

@@ -41,6 +41,7 @@ class Portrait:
             two sections; the song's own comes first. None for a song without any.
         floor_db: of log-mel values, as of `distances.log_mel_floor`.
         copied: the likeness from which on two seconds are copied, see `originality`.
+        repeated: the largest share of a minute of the song that repeats itself, 0..1.
     """
 
     level: float
@@ -50,6 +51,7 @@ class Portrait:
     pulsations: Sequence[float]
     floor_db: float
     copied: float
+    repeated: float
 
     def unlike(self, samples: Samples, rate: int, best: float = math.inf) -> float:
         """How unlike the song some audio is, 0 for nothing to complain of.
@@ -106,6 +108,8 @@ def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
     """
     windows = _windows(samples, rate)
     dbfs, floor_db = level(np.concatenate(windows), rate), log_mel_floor(windows, rate)
+    leveled = [at_level(window, rate, dbfs, MOST_GAIN_DB) for window in (*windows, other[: len(windows[0])])]
+    copied = _copy_threshold(samples, leveled.pop(), rate, floor_db)
     return Portrait(
         level=dbfs,
         trend=float(np.quantile([abs(level_trend(window, rate)) for window in windows], 0.9)),
@@ -113,7 +117,8 @@ def portrait(samples: Samples, other: Samples, rate: int) -> Portrait:
         onsets=usual_onset_rate(samples, rate),
         pulsations=usual_pulsations(samples, rate),
         floor_db=floor_db,
-        copied=_copy_threshold(samples, at_level(other[: len(windows[0])], rate, dbfs, MOST_GAIN_DB), rate, floor_db),
+        copied=copied,
+        repeated=max(originality.repeated(window, rate, floor_db, copied) for window in leveled),
     )
 
 

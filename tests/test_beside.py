@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,19 +38,32 @@ def test_what_is_copied_of_the_song_is_told_and_counts(song: Floats, beside: Bes
     assert beside.copied(song[45 * RATE : 55 * RATE]) == 0.0
     half = np.concatenate([song[5 * RATE : 10 * RATE], song[50 * RATE : 55 * RATE]])
     assert 0.4 < beside.copied(half) < 0.7
-    assert beside.told_and_copied(half) == pytest.approx(WEIGHS_MOST * MOST)
-    assert beside.told_and_copied(song[45 * RATE : 55 * RATE]) == 0.0
+    assert beside.told_copied_repeated(half) == pytest.approx(WEIGHS_MOST * MOST)
+    assert beside.told_copied_repeated(song[45 * RATE : 55 * RATE]) == 0.0
 
 
 def test_what_stays_where_the_song_is_now_and_then_is_told_and_counts(beside: Beside) -> None:
-    like = beside.told_and_copied(melody(40, 11))
-    high = beside.told_and_copied(melody(40, 11, 1100.0))
-    higher = beside.told_and_copied(melody(40, 11, 1700.0))
+    like = beside.told_copied_repeated(melody(40, 11))
+    high = beside.told_copied_repeated(melody(40, 11, 1100.0))
+    higher = beside.told_copied_repeated(melody(40, 11, 1700.0))
     assert like < 0.5 < 1.0 < high < higher <= WEIGHS_MOST * MOST
+
+
+def test_what_repeats_itself_counts_beyond_what_the_song_does(song: Floats, beside: Beside) -> None:
+    once, loop = melody(40, 11), np.tile(melody(10, 11), 4)
+    assert beside.told_copied_repeated(loop) > beside.told_copied_repeated(once) + WEIGHS_MOST * MOST - 1.0
+    looks = portrait(song[: 40 * RATE], song[40 * RATE :], RATE)
+    assert looks.repeated < 0.1
+    assert portrait(loop, once, RATE).repeated > 0.9
+    found = [
+        Beside(replace(looks, repeated=share), [song[: 40 * RATE]], RATE).told_copied_repeated(loop)
+        for share in (0.0, 0.99)
+    ]
+    assert found[0] - found[1] == pytest.approx(WEIGHS_MOST * MOST)
 
 
 def test_what_is_too_short_is_neither_told_nor_copied(song: Floats) -> None:
     looks = portrait(song[: 40 * RATE], song[40 * RATE :], RATE)
     short = Beside(looks, [song[:RATE]], RATE)
-    assert short.told_and_copied(song[: 20 * RATE]) == 0.0
-    assert Beside(looks, [song[: 40 * RATE]], RATE).told_and_copied(song[45 * RATE : 46 * RATE]) == 0.0
+    assert short.told_copied_repeated(song[: 20 * RATE]) == 0.0
+    assert Beside(looks, [song[: 40 * RATE]], RATE).told_copied_repeated(song[45 * RATE : 46 * RATE]) == 0.0

@@ -51,7 +51,7 @@ def test_contrast_stays_within_its_range(song: np.ndarray) -> None:
 
 
 def test_a_run_keeps_its_calibration(tmp_path: Path) -> None:
-    looks = Portrait(-18.0, 2.0, 0.01, 3.0, [25.0, 12.5], -80.0, 0.93)
+    looks = Portrait(-18.0, 2.0, 0.01, 3.0, [25.0, 12.5], -80.0, 0.93, 0.1)
     kept = Calibration(0.9, 1.25, -18.0, [0.5, -1.0], [1.1, 1.2], [{"temperature": 0.9, "unlikeness": 1.0}], looks)
     kept.save(tmp_path / "calibration.json")
     loaded = Calibration.load(tmp_path / "calibration.json")

@@ -54,7 +54,7 @@ def pieces_of(passages: Passages, steps: int, seconds: float) -> tf.Tensor:
 
 def chosen(song: Samples, seconds: float = 40.0, copied: Callable[[Samples], float] = lambda piece: 0.0) -> float:
     floor_db = log_mel_floor([song], RATE)
-    looks = Portrait(level(song, RATE), 1.0, 0.1, onset_rate(song, RATE), [], floor_db, 0.95)
+    looks = Portrait(level(song, RATE), 1.0, 0.1, onset_rate(song, RATE), [], floor_db, 0.95, 0.0)
     windows = np.split(song[: 80 * RATE], 4)
     passages = passages_of(song)
     return find_fade(passages, pieces_of(passages, 16, seconds), windows, looks, copied)

@@ -31,7 +31,7 @@ class Wanted(Portrait):
     """A song that wants each section louder than the last one was, and remembers what it was asked."""
 
     def __init__(self) -> None:
-        super().__init__(0.0, 0.0, 1.0, 0.0, [], -80.0, 0.9)
+        super().__init__(0.0, 0.0, 1.0, 0.0, [], -80.0, 0.9, 0.0)
         object.__setattr__(self, "asked", [])
 
     def unlike(self, samples: Samples, rate: int, best: float = math.inf) -> float:
@@ -162,7 +162,7 @@ def test_takes_are_held_against_the_song_where_they_could_be_the_best(
             self._looks, self._rate = looks, rate
             np.testing.assert_array_equal(passages[0], primes[0])
 
-        def told_and_copied(self, samples: Samples) -> float:
+        def told_copied_repeated(self, samples: Samples) -> float:
             looked.append(samples)
             return 0.0 if len(looked) > 1 else 6.0
 
