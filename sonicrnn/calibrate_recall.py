@@ -5,6 +5,7 @@ section, what copies soon is to be cut, and calm music is told by its joins.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -12,8 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from sonicrnn.bars import Bars
 from sonicrnn.beside import Beside
-from sonicrnn.calibration import FADE_SECONDS, Calibration
+from sonicrnn.calibration import FADE_SECONDS, REPEATS, Calibration
 from sonicrnn.classifier import second_by_second, told_apart
 from sonicrnn.config import Settings
 from sonicrnn.distances import at_level
@@ -23,13 +25,14 @@ from sonicrnn.passages import Passages
 from sonicrnn.portrait import MOST_GAIN_DB, Portrait
 from sonicrnn.rhythm import onset_rate
 from sonicrnn.song import Song
-from sonicrnn.takes import Unlike
 from sonicrnn.trial_runs import audio_of, trial_runs
 
-REPEATS = (1.25, 1.75, 2.25)  # × the root of how alike bars are, see `Bars.repeats`
-HOPELESS = 4.0  # unlike the song by so much or more, a take is none
 TAKES = 16
+HOPELESS = 4.0  # unlike the song by so much or more, a take is none
+CLEARLY = 0.3  # less unlike the song takes are to be, on average, for other than the usual
+LESS_REPEATS = (1.75, 1.25)  # × the root of how alike bars are, see `Bars.repeats`
 LONGER = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4)  # than usual the song's order may be followed
+TRIED = 3  # of them, every other one
 MOST_COPIED = 0.13  # of pieces of one take; of several the one that copies least is kept
 FADES = (FADE_SECONDS, 0.35, 0.5, 0.7)  # seconds
 STARTS_FACTOR = 1.1  # by which note starts may be off
@@ -41,71 +44,70 @@ def calibrate_recall(
     free_run: FreeRun, song: Song, settings: Settings, found: Calibration, windows: Sequence[Samples]
 ) -> Calibration:
     """What was found so far, and how its passages follow one another; `windows` are of the song."""
-    assert free_run.recall
-    assert found.portrait
-    part, rate = song.part("validation"), song.sample_rate
-    beside = Beside(found.portrait, free_run.recall.passages.cuts(), rate)
-    repeats = find_repeats(free_run, part, settings, found.temperature, beside.unlike)
-    longer, drawn = find_longer(free_run, part, settings, found.temperature, beside.copied)
-    fade = find_fade(free_run.recall.passages, drawn, windows, found.portrait, beside.copied)
-    return dataclasses.replace(found, repeats=repeats, longer=longer, fade=fade)
+    recall, looks = free_run.recall, found.portrait
+    assert recall
+    assert looks
+    beside = Beside(looks, recall.passages.cuts(), song.sample_rate)
+
+    def drawn(pieces: int) -> tf.Tensor:
+        """Units of pieces that follow one another as they do by now, [pieces, time]."""
+        part = song.part("validation")
+        return trial_runs(free_run, part, settings, [found.temperature], pieces, PIECE_SECONDS)[0]
+
+    def unlike() -> float:
+        takes = audio_of(free_run, drawn(TAKES))
+        return float(np.mean([min(HOPELESS, beside.unlike(take, HOPELESS)) for take in takes]))
+
+    def copied() -> float:
+        return float(np.mean([beside.copied(piece) for piece in audio_of(free_run, drawn(PIECES))]))
+
+    longer = find_longer(recall.longer, copied, unlike)
+    repeats = find_repeats(recall.bars, unlike)
+    fade = find_fade(recall.passages, drawn(PIECES), windows, looks, beside.copied)
+    return dataclasses.replace(found, longer=longer, repeats=repeats, fade=fade)
 
 
-def find_repeats(free_run: FreeRun, part: Samples, settings: Settings, temperature: float, unlike: Unlike) -> float:
-    """How much a bar is to be as the one before it, for takes to be like the song: the recall goes by it from then on.
+def find_longer(longer: tf.Variable, copied: Callable[[], float], unlike: Callable[[], float]) -> float:
+    """For how much longer than usual the song's order may be followed, see `Recall.longer`; it is so from then on.
 
-    The more it is, the more takes keep the song's pulsation, and the more stay in one of its sections.
+    The fewer the places where passages meet, the less a piece is told from the song; the longer they are, the more it
+    copies. So they are as long as that allows, or shorter where takes are clearly better then.
 
     Args:
-        part: of the song, [samples], in which the primes are.
-        unlike: how unlike the song a take is.
+        copied: which share of pieces is copied, 0..1, as passages are.
+        unlike: how unlike the song takes are then.
     """
-    assert free_run.recall
-    bars = free_run.recall.bars
+
+    def too_long(place: int) -> bool:
+        longer.assign(LONGER[place])
+        return place > 0 and copied() > MOST_COPIED
+
+    place = bisect.bisect_left(range(len(LONGER)), True, key=too_long) - 1
+    return _clearly_best(longer, LONGER[place::-2][:TRIED], unlike)
+
+
+def find_repeats(bars: Bars, unlike: Callable[[], float]) -> float:
+    """How much a bar is to be as the one before it, see `Bars.repeats`; it is so from then on.
+
+    The more it is, the more takes keep the song's pulsation, and the more stay in one of its sections: so it is less
+    where takes are clearly better then. `unlike` is how unlike the song they are.
+    """
     if not bars.alike.numpy().any():
         return float(bars.repeats)
+    return _clearly_best(bars.repeats, (REPEATS, *LESS_REPEATS), unlike)
+
+
+def _clearly_best(variable: tf.Variable, values: Sequence[float], unlike: Callable[[], float]) -> float:
+    """The value with which takes are best, or the first one where they are not clearly better than with that."""
     found: dict[float, float] = {}
-    for repeats in REPEATS:
-        bars.repeats.assign(repeats)
-        drawn = trial_runs(free_run, part, settings, [temperature], TAKES, PIECE_SECONDS)[0]
-        found[repeats] = float(np.mean([min(HOPELESS, unlike(take, HOPELESS)) for take in audio_of(free_run, drawn)]))
-    best = min(REPEATS, key=found.__getitem__)
-    bars.repeats.assign(best)
+    for value in values:
+        variable.assign(value)
+        found[value] = unlike()
+    best = min(values, key=found.__getitem__)
+    if found[best] > found[values[0]] - CLEARLY:
+        best = values[0]
+    variable.assign(best)
     return best
-
-
-def find_longer(
-    free_run: FreeRun, part: Samples, settings: Settings, temperature: float, copied: Callable[[Samples], float]
-) -> tuple[float, tf.Tensor]:
-    """For how much longer than usual a recall may follow the song's order without copying it, see `Recall.longer`.
-
-    The fewer the places where passages meet, the less a piece is told from the song. The recall follows it for so long
-    from then on.
-
-    Args:
-        part: of the song, [samples], in which the primes are.
-        copied: which share of a piece is copied, 0..1.
-
-    Returns:
-        How much longer, and the units of pieces that follow it for so long, [pieces, time].
-    """
-
-    def drawn_at(place: int) -> tf.Tensor:
-        assert free_run.recall
-        free_run.recall.longer.assign(LONGER[place])
-        return trial_runs(free_run, part, settings, [temperature], PIECES, PIECE_SECONDS)[0]
-
-    low, high, found = 0, len(LONGER) - 1, None
-    while low < high:
-        middle = (low + high + 1) // 2
-        drawn = drawn_at(middle)
-        if np.mean([copied(piece) for piece in audio_of(free_run, drawn)]) <= MOST_COPIED:
-            low, found = middle, drawn
-        else:
-            high = middle - 1
-    assert free_run.recall
-    free_run.recall.longer.assign(LONGER[low])
-    return LONGER[low], drawn_at(low) if found is None else found
 
 
 def find_fade(

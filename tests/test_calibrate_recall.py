@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from sonicrnn.calibrate_recall import FADES, find_fade
-from sonicrnn.calibration import FADE_SECONDS
+from sonicrnn.bars import Bars
+from sonicrnn.calibrate_recall import FADES, LESS_REPEATS, LONGER, MOST_COPIED, find_fade, find_longer, find_repeats
+from sonicrnn.calibration import FADE_SECONDS, REPEATS
 from sonicrnn.distances import log_mel_floor
 from sonicrnn.levels import level
 from sonicrnn.passages import Passages
@@ -91,3 +92,53 @@ def test_a_fade_is_a_matter_of_a_copy(seconds: float) -> None:
     assert other.reach == round(seconds * RATE / HOP)
     assert passages.reach == reach
     assert other.rows is passages.rows
+
+
+def longer_for(most: float, unlike: Callable[[float], float]) -> tuple[float, int]:
+    """What is found for a song that is copied the more the longer it is followed, and how often copies were sought."""
+    longer, sought = tf.Variable(1.0), []
+
+    def copied() -> float:
+        sought.append(float(longer))
+        return float(longer) * MOST_COPIED / most - 1e-6
+
+    found = find_longer(longer, copied, lambda: unlike(float(longer)))
+    assert float(longer) == pytest.approx(found)
+    return found, len(sought)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1.2, 1.2), (1.69, 1.4), (0.1, 0.7), (5.0, 2.4)])
+def test_the_songs_order_is_followed_for_as_long_as_that_copies_little(most: float, expected: float) -> None:
+    found, sought = longer_for(most, lambda longer: 2.0)
+    assert found == expected
+    assert sought <= 3
+    assert longer_for(most, lambda longer: 2.0 + 0.1 * longer)[0] == expected  # hardly better where it is shorter
+
+
+def test_it_is_followed_for_shorter_where_takes_are_clearly_better() -> None:
+    assert longer_for(2.0, lambda longer: 2.0 + longer)[0] == 1.0
+    assert longer_for(2.0, lambda longer: 2.0 + abs(longer - 1.4))[0] == 1.4
+    assert longer_for(0.9, lambda longer: 2.0 + longer)[0] == LONGER[1]  # no other but the shortest is left to try
+
+
+def bars_of(alike: float) -> Bars:
+    return Bars(np.zeros(9), np.full(3, alike), 0.5, 2.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("unlike", "expected"),
+    [((2.0, 1.8, 1.75), REPEATS), ((2.0, 1.1, 1.2), LESS_REPEATS[0]), ((2.0, 2.5, 1.0), LESS_REPEATS[1])],
+    ids=["no better", "less", "even less"],
+)
+def test_bars_are_less_alike_where_takes_are_clearly_better(unlike: tuple[float, ...], expected: float) -> None:
+    bars = bars_of(0.5)
+    told = dict(zip((REPEATS, *LESS_REPEATS), unlike, strict=True))
+    assert find_repeats(bars, lambda: told[float(bars.repeats)]) == expected
+    assert float(bars.repeats) == expected
+
+
+def test_a_song_without_bars_has_nothing_to_find_there() -> None:
+    def unlike() -> float:
+        raise AssertionError("no take is needed")
+
+    assert find_repeats(bars_of(0.0), unlike) == REPEATS

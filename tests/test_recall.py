@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from sonicrnn import bars, calibrate_recall, recall
+from sonicrnn import bars, recall
 from sonicrnn.bars import Bars
-from sonicrnn.calibration import REPEATS, Calibration
-from sonicrnn.config import FrameSettings, ModelSettings, Settings
+from sonicrnn.calibration import Calibration
+from sonicrnn.config import FrameSettings, ModelSettings
 from sonicrnn.encoding import Encoding
 from sonicrnn.errors import UserError
 from sonicrnn.fit_encoding import fit_encoding
@@ -24,7 +24,6 @@ from sonicrnn.passages import Passages
 from sonicrnn.places import NEIGHBOURS, Places, loneliness, motion
 from sonicrnn.recall import ARRAYS, FOLLOW_SECONDS, NUMBERS, PLACES, Recall, make_recall
 from sonicrnn.song import Normaliser
-from tests.small_runs import RECALLED
 
 RATE = 16_000
 STEP_SECONDS, HOP = 0.05, 16
@@ -390,46 +389,6 @@ def test_blocks_go_on_with_what_was_heard(music: Samples, generator: Generator) 
     np.testing.assert_allclose(np.concatenate(blocks, 1), audio, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("unlike", "expected"),
-    [
-        ({1.25: [3.0, 3.0], 1.75: [1.0, 1.0], 2.25: [2.0, 2.0]}, 1.75),
-        # Of takes that are none it is no matter how unlike they are.
-        ({1.25: [0.0, 90.0], 1.75: [3.0, 3.0], 2.25: [3.0, 3.0]}, 1.25),
-    ],
-)
-def test_a_bar_is_as_the_one_before_it_as_much_as_takes_are_best_by(
-    unlike: dict[float, list[float]], expected: float, music: Samples, generator: Generator, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(calibrate_recall, "PIECE_SECONDS", 0.5)
-    monkeypatch.setattr(calibrate_recall, "TAKES", 2)
-    free_run = generator.free_run
-    whole = free_run.recall
-    assert whole
-    in_bars = Bars(whole.bars.place.numpy(), np.full(whole.dimension, 0.5), 0.25, 0.5, whole.step_seconds)
-    recall = Recall(whole.units, whole.motion, whole.passages, in_bars)
-    seen: list[float] = []
-
-    def told(take: Samples, best: float) -> float:
-        assert best == calibrate_recall.HOPELESS
-        seen.append(float(in_bars.repeats))
-        return unlike[seen[-1]][len(seen) % 2]
-
-    settings = Settings.model_validate({**RECALLED, "generate": {"prime_seconds": 0.5}})
-    other = FreeRun(free_run.model, free_run.encoding, recall=recall)
-    assert calibrate_recall.find_repeats(other, music, settings, 1.0, told) == expected
-    assert seen == [1.25, 1.25, 1.75, 1.75, 2.25, 2.25]
-    assert float(in_bars.repeats) == expected
-
-
-def test_a_song_without_bars_has_nothing_to_find_there(music: Samples, generator: Generator) -> None:
-    def told(take: Samples, best: float) -> float:
-        raise AssertionError("no take is needed")
-
-    settings = Settings.model_validate(RECALLED)
-    assert calibrate_recall.find_repeats(generator.free_run, music, settings, 1.0, told) == REPEATS
-
-
 def run_lengths(generator: Generator, prime: Samples) -> float:
     """For how many steps free runs follow the song's order, on average."""
     run, seeds = generator.free_run, tf.range(4)
@@ -446,29 +405,6 @@ def test_the_songs_order_may_be_followed_for_longer(music: Samples, generator: G
     made.longer.assign(1.0)
     assert lengths[1] > 1.3 * lengths[0]
     assert lengths[2] > 1.1 * lengths[1]  # a model before training draws what the song does not go on with
-
-
-@pytest.mark.parametrize(("most", "expected"), [(1.2, 1.2), (1.69, 1.4), (0.1, 0.7), (5.0, 2.4)])
-def test_it_is_followed_for_as_long_as_that_copies_little(
-    most: float, expected: float, music: Samples, generator: Generator, made: Recall, monkeypatch: Any
-) -> None:
-    """Of a song that is copied the more the longer it is followed."""
-    monkeypatch.setattr(calibrate_recall, "PIECE_SECONDS", 0.5)
-    seen = []
-
-    def copied(piece: Samples) -> float:
-        seen.append(len(piece))
-        return float(made.longer.numpy()) * calibrate_recall.MOST_COPIED / most - 1e-6
-
-    settings = Settings.model_validate({**RECALLED, "generate": {"prime_seconds": 0.5}})
-    longer, drawn = calibrate_recall.find_longer(generator.free_run, music, settings, 1.0, copied)
-    assert longer == expected
-    again = calibrate_recall.trial_runs(generator.free_run, music, settings, [1.0], calibrate_recall.PIECES, 0.5)[0]
-    np.testing.assert_array_equal(drawn, again)  # those that follow it for so long
-    assert float(made.longer.numpy()) == pytest.approx(expected)
-    assert len(seen) <= 3 * calibrate_recall.PIECES
-    assert min(seen) >= 0.5 * RATE
-    made.longer.assign(1.0)
 
 
 def test_it_is_saved_and_a_spoiled_file_is_told(made: Recall, tmp_path: Path) -> None:
