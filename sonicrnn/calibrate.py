@@ -68,7 +68,7 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
         trials = [_trial(yardstick, free_run, best.temperature, best.drawn, contrast) for contrast in others]
         tried += trials
         best = min([best, *trials], key=_unlikeness_and_flatness)
-    lacking = 0.0 if free_run.recall else -best.figures["level"]  # the song's own spectra have its level
+    lacking = 0.0 if free_run.recall else -best.figures["level"]  # the song's own spectra have nearly its level
     gain = 10 ** (float(np.clip(lacking, -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
     arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
     rows = [trial.row() for trial in tried]

@@ -9,6 +9,7 @@ import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -18,9 +19,10 @@ from sonicrnn.beside import Beside
 from sonicrnn.calibration import FADE_SECONDS, REPEATS, Calibration
 from sonicrnn.classifier import second_by_second, told_apart
 from sonicrnn.config import Settings
+from sonicrnn.devices import cores
 from sonicrnn.distances import at_level
 from sonicrnn.free_run import FreeRun
-from sonicrnn.levels import Floats, Samples
+from sonicrnn.levels import Floats, Samples, level
 from sonicrnn.passages import Passages
 from sonicrnn.portrait import MOST_GAIN_DB, Portrait
 from sonicrnn.rhythm import onset_rate
@@ -37,6 +39,7 @@ MOST_COPIED = 0.13  # of pieces of one take; of several the one that copies leas
 FADES = (FADE_SECONDS, 0.35, 0.5, 0.7)  # seconds
 STARTS_FACTOR = 1.1  # by which note starts may be off
 STARTS_WEIGH = 0.2  # a piece with e times as many, or so few, weighs as one that is told in so many more of its seconds
+MOST_LOST_DB = 2.0  # where passages meet; what pieces lack beyond that is another matter
 PIECES, PIECE_SECONDS = 8, 60.0
 
 
@@ -54,17 +57,19 @@ def calibrate_recall(
         part = song.part("validation")
         return trial_runs(free_run, part, settings, [found.temperature], pieces, PIECE_SECONDS)[0]
 
+    def mean_of(measure: Callable[[Samples], float], pieces: int) -> float:
+        return float(np.mean(list(threads.map(measure, audio_of(free_run, drawn(pieces))))))
+
     def unlike() -> float:
-        takes = audio_of(free_run, drawn(TAKES))
-        return float(np.mean([min(HOPELESS, beside.unlike(take, HOPELESS)) for take in takes]))
+        return mean_of(lambda take: min(HOPELESS, beside.unlike(take, HOPELESS)), TAKES)
 
-    def copied() -> float:
-        return float(np.mean([beside.copied(piece) for piece in audio_of(free_run, drawn(PIECES))]))
-
-    longer = find_longer(recall.longer, copied, unlike)
-    repeats = find_repeats(recall.bars, unlike)
-    fade = find_fade(recall.passages, drawn(PIECES), windows, looks, beside.copied)
-    return dataclasses.replace(found, longer=longer, repeats=repeats, fade=fade)
+    with ThreadPoolExecutor(cores()) as threads:
+        longer = find_longer(recall.longer, lambda: mean_of(beside.copied, PIECES), unlike)
+        repeats = find_repeats(recall.bars, unlike)
+    units = drawn(PIECES)
+    fade = find_fade(recall.passages, units, windows, looks, beside.copied)
+    gain = find_gain(recall.passages.fading(fade), units, looks.level)
+    return dataclasses.replace(found, longer=longer, repeats=repeats, fade=fade, gain=gain)
 
 
 def find_longer(longer: tf.Variable, copied: Callable[[], float], unlike: Callable[[], float]) -> float:
@@ -148,6 +153,19 @@ def find_fade(
         found[seconds] = told + STARTS_WEIGH * off, float(np.mean([copied(piece) for piece in pieces]))
     most = max(MOST_COPIED, found[FADE_SECONDS][1])
     return min((told, seconds) for seconds, (told, share) in found.items() if share <= most)[1]
+
+
+def find_gain(passages: Passages, drawn: tf.Tensor, dbfs: float) -> float:
+    """The factor that makes up for what pieces lose where passages meet.
+
+    Args:
+        drawn: units, [pieces, time].
+        dbfs: the song's level.
+    """
+    edge = passages.frame_length - passages.hop
+    pieces = passages.sound(drawn).numpy()[:, edge : -edge or None]
+    lacking = dbfs - level(pieces.ravel(), passages.sample_rate)
+    return float(10 ** (np.clip(lacking, 0.0, MOST_LOST_DB) / 20))
 
 
 def _beyond(starts: float, wanted: float) -> float:

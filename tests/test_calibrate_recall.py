@@ -10,7 +10,17 @@ import pytest
 import tensorflow as tf
 
 from sonicrnn.bars import Bars
-from sonicrnn.calibrate_recall import FADES, LESS_REPEATS, LONGER, MOST_COPIED, find_fade, find_longer, find_repeats
+from sonicrnn.calibrate_recall import (
+    FADES,
+    LESS_REPEATS,
+    LONGER,
+    MOST_COPIED,
+    MOST_LOST_DB,
+    find_fade,
+    find_gain,
+    find_longer,
+    find_repeats,
+)
 from sonicrnn.calibration import FADE_SECONDS, REPEATS
 from sonicrnn.distances import log_mel_floor
 from sonicrnn.levels import level
@@ -142,3 +152,16 @@ def test_a_song_without_bars_has_nothing_to_find_there() -> None:
         raise AssertionError("no take is needed")
 
     assert find_repeats(bars_of(0.0), unlike) == REPEATS
+
+
+def test_what_is_lost_where_passages_meet_is_made_up_for() -> None:
+    song = struck()
+    passages, dbfs = passages_of(song), level(song, RATE)
+    whole = tf.range(passages.count)[None]
+    assert find_gain(passages, whole, dbfs) == pytest.approx(1.0, abs=0.02)
+    joined = pieces_of(passages, 16, 40.0)
+    lost = level(passages.sound(joined).numpy().ravel(), RATE) - dbfs
+    assert -2.0 < lost < -0.2
+    assert 20 * np.log10(find_gain(passages, joined, dbfs)) == pytest.approx(-lost, abs=0.1)
+    assert find_gain(passages, joined, dbfs - 9.0) == 1.0
+    assert 20 * np.log10(find_gain(passages, joined, dbfs + 9.0)) == pytest.approx(MOST_LOST_DB)
