@@ -183,7 +183,8 @@ def finish(prepared: Prepared, free_run: FreeRun | None, progress: Progress, rep
     with written_beside(run.model) as beside:
         model.save(beside)
     keep_primes(run, prepared.song, prepared.settings)
-    report(f"{_best(prepared, progress)}; looking for the temperature and the level")
+    sought = "the temperature, and how passages best follow one another" if free_run.recall else "the temperature"
+    report(f"{_best(prepared, progress)}; looking for {sought}")
     if free_run.recall:
         free_run.recall.save(run.recall)
         if prepared.settings.frames.master:

@@ -109,11 +109,13 @@ def test_an_autoencoder_begins_as_the_components_and_gets_better() -> None:
     """Spectra on a curve, of which one straight axis shows a part."""
     place = np.random.default_rng(1).uniform(-2, 2, [2000, 1])
     spectra = np.concatenate([place, place**2, np.sin(2 * place), np.ones_like(place)], 1).astype(np.float32)
-    away = [_away(autoencoder.train(spectra[:1500], 1, minutes), spectra[1500:]) for minutes in (1e-9, 0.04)]
+    begins = _away(autoencoder.train(spectra[:1500], 1, 1e-9), spectra[1500:])
     axis = autoencoder._components(spectra[:1500], 1)
     centred = spectra[1500:] - spectra[:1500].mean(0)
-    assert away[0] == pytest.approx(float(np.square(centred @ axis @ axis.T - centred).mean()), rel=0.05)
-    assert away[1] < 0.6 * away[0]
+    assert begins == pytest.approx(float(np.square(centred @ axis @ axis.T - centred).mean()), rel=0.05)
+    # Seconds are enough where nothing else runs.
+    trained = (_away(autoencoder.train(spectra[:1500], 1, minutes), spectra[1500:]) for minutes in (0.04, 0.4))
+    assert any(away < 0.6 * begins for away in trained)
 
 
 def _away(both: tuple[object, object], spectra: Singles) -> float:
