@@ -16,6 +16,7 @@ from sonicrnn.options import out_of_range, refuse
 from sonicrnn.remote import local_folder
 
 LOOPBACK = "127.0.0.1"
+FAREWELL_SECONDS = 1.0  # in which streams are told that they end
 GRACE_SECONDS = 30.0  # for requests that are under way when the server is told to stop
 
 
@@ -63,7 +64,8 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
     await rpc.start()
     stop = _told_to_stop()
     watch = asyncio.create_task(versions.watch())
-    async with _rest(Streams(service, options.streams, options.idle), options.host, options.rest_port) as rest_port:
+    streams = Streams(service, options.streams, options.idle)
+    async with _rest(streams, options.host, options.rest_port) as rest_port:
         rest = f"http://{options.host}:{rest_port}"
         print(
             f"serving {versions.name} from {base}\n  page  {rest}/\n  REST  {rest}/v1/models/{versions.name}"
@@ -74,6 +76,7 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
         print("stopping: requests that are under way are answered first", flush=True)
         versions.leave()
         watch.cancel()
+        await streams.silent(FAREWELL_SECONDS)  # the REST server would hang up on those who listen
         rpc_ends = asyncio.create_task(rpc.stop(GRACE_SECONDS))  # both at once: neither takes new requests
     await rpc_ends
     for batcher in batchers:

@@ -7,6 +7,7 @@ more it takes, and each comes as a binary message. An error is a last message an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,15 +33,13 @@ class SocketStream:
 
     async def talk(self, socket: WebSocket) -> None:
         """From the hand-shake to the end."""
-        await socket.accept()
-        try:
+        with self.streams.talk(), contextlib.suppress(WebSocketDisconnect):
+            await socket.accept()
             try:
                 await self._stream(socket)
             except Failure as failure:
                 await socket.send_json({"error": failure.message})
                 await socket.close(ERROR + failure.code.http)
-        except WebSocketDisconnect:
-            pass
 
     async def _stream(self, socket: WebSocket) -> None:
         asked, more = await _begin(socket, self.streams.service)

@@ -83,7 +83,7 @@ class Streams:
 
     def __init__(self, service: Service, most: int, idle: float = 600.0):
         self.service, self.most, self.idle = service, most, idle
-        self._open = 0
+        self._open = self._talking = 0
 
     @contextlib.asynccontextmanager
     async def open(self, asked: Wish) -> AsyncIterator[Live]:
@@ -105,6 +105,21 @@ class Streams:
                     raise _left(version)
                 first = await self.service.run(version, "start", inputs, self.service.timeout)
             yield Live(self.service, version, asked, first)
+
+    @contextlib.contextmanager
+    def talk(self) -> Iterator[None]:
+        """While somebody is talked to who has, or is about to have, a stream."""
+        self._talking += 1
+        try:
+            yield
+        finally:
+            self._talking -= 1
+
+    async def silent(self, seconds: float) -> None:
+        """Until nobody is talked to, or so many seconds are over."""
+        until = time.monotonic() + seconds
+        while self._talking and time.monotonic() < until:
+            await asyncio.sleep(0.01)
 
     @contextlib.contextmanager
     def _one_more(self) -> Iterator[None]:

@@ -408,10 +408,12 @@ def test_streams_end_with_their_version_and_with_the_server(exported: Path, tmp_
         assert refused(idle) == (4503, "version 1 is let go, or the server stops: begin again")
         assert len(wav.read()) > 44
     until(lambda: server.ask("/v1/models/my/versions/1")[1]["model_version_status"][0]["state"] == "END")
-    with talk(server, {}) as idle, get(server, {}) as wav:
+    with talk(server, {}) as idle, talk(server) as late, get(server, {}) as wav:
         assert json.loads(idle.recv())["version"] == 2
         server.process.send_signal(signal.SIGTERM)
         assert refused(idle)[0] == 4503
+        late.send(json.dumps({}))
+        assert refused(late)[0] == 4503
         assert len(wav.read()) > 44
         assert "answered first" in server.stop()
     assert server.process.returncode == 0
