@@ -55,8 +55,13 @@ class Beside:
         """
         bands = self._heard(samples)
         told = told_apart(of_bands(bands, self._rate), self._seconds).share
-        repeated = repeated_bands(bands, self._rate, self._looks.copied) - self._looks.repeated
-        return _of_told(told) + _of_copies(self._known.copied(bands)) + _of_repeats(repeated)
+        beyond_chance = 0.0 if math.isnan(told) else max(0.0, told - 0.5)
+        more_than_the_song = max(0.0, repeated_bands(bands, self._rate, self._looks.copied) - self._looks.repeated)
+        return WEIGHS_MOST * (
+            beyond(beyond_chance, TOLD_SHARE)
+            + beyond(self._known.copied(bands), COPIED_SHARE)
+            + beyond(more_than_the_song, REPEATED_SHARE)
+        )
 
     def copied(self, samples: Samples) -> float:
         """Which share of some audio, mono [n], is copied from the passages, 0..1."""
@@ -66,15 +71,3 @@ class Beside:
         """Log-mel rows [time, bands] at the song's level."""
         leveled = at_level(samples, self._rate, self._looks.level, MOST_GAIN_DB)
         return log_mel(leveled, self._rate, BANDS, self._looks.floor_db)
-
-
-def _of_told(share: float) -> float:
-    return 0.0 if math.isnan(share) else WEIGHS_MOST * beyond(max(0.0, share - 0.5), TOLD_SHARE)
-
-
-def _of_copies(share: float) -> float:
-    return WEIGHS_MOST * beyond(share, COPIED_SHARE)
-
-
-def _of_repeats(share: float) -> float:
-    return WEIGHS_MOST * beyond(max(0.0, share), REPEATED_SHARE)

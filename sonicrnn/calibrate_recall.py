@@ -60,8 +60,13 @@ def calibrate_recall(
     def mean_of(measure: Callable[[Samples], float], pieces: int) -> float:
         return float(np.mean(list(threads.map(measure, audio_of(free_run, drawn(pieces))))))
 
+    told: dict[tuple[float, float], float] = {}  # what is found second begins where the first ended
+
     def unlike() -> float:
-        return mean_of(lambda take: min(HOPELESS, beside.unlike(take, HOPELESS)), TAKES)
+        now = float(recall.longer), float(recall.bars.repeats)
+        if now not in told:
+            told[now] = mean_of(lambda take: min(HOPELESS, beside.unlike(take, HOPELESS)), TAKES)
+        return told[now]
 
     with ThreadPoolExecutor(cores()) as threads:
         longer = find_longer(recall.longer, lambda: mean_of(beside.copied, PIECES), unlike)
@@ -136,7 +141,7 @@ def find_fade(
     Returns:
         Seconds, for `Passages.fading`; the usual ones where the song or the pieces are too short to tell.
     """
-    rate, edge = passages.sample_rate, passages.frame_length - passages.hop
+    rate = passages.sample_rate
 
     def heard(samples: Samples) -> Floats:
         return second_by_second(samples, rate, looks.floor_db)
@@ -144,8 +149,8 @@ def find_fade(
     theirs = np.concatenate([heard(window) for window in windows])
     found: dict[float, tuple[float, float]] = {}  # how easily pieces are told, and how much of them is copied
     for seconds in FADES:
-        pieces = passages.fading(seconds).sound(drawn).numpy()
-        pieces = [at_level(piece[edge : len(piece) - edge], rate, looks.level, MOST_GAIN_DB) for piece in pieces]
+        sounds = _sound_of(passages.fading(seconds), drawn)
+        pieces = [at_level(piece, rate, looks.level, MOST_GAIN_DB) for piece in sounds]
         told = float(np.mean([told_apart(heard(piece), theirs).share for piece in pieces]))
         if math.isnan(told):
             return FADE_SECONDS
@@ -162,10 +167,14 @@ def find_gain(passages: Passages, drawn: tf.Tensor, dbfs: float) -> float:
         drawn: units, [pieces, time].
         dbfs: the song's level.
     """
-    edge = passages.frame_length - passages.hop
-    pieces = passages.sound(drawn).numpy()[:, edge : -edge or None]
-    lacking = dbfs - level(pieces.ravel(), passages.sample_rate)
+    lacking = dbfs - level(_sound_of(passages, drawn).ravel(), passages.sample_rate)
     return float(10 ** (np.clip(lacking, 0.0, MOST_LOST_DB) / 20))
+
+
+def _sound_of(passages: Passages, drawn: tf.Tensor) -> Samples:
+    """Units [pieces, time] -> [pieces, samples], without the edges."""
+    sound, edge = passages.sound(drawn).numpy(), passages.frame_length - passages.hop
+    return np.asarray(sound[:, edge : sound.shape[1] - edge])
 
 
 def _beyond(starts: float, wanted: float) -> float:
