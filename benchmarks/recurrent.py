@@ -10,7 +10,9 @@ all threads for each product. Each has a process of its own, so that nobody's th
 turns, A B C A B C, after a step each that does not count, and a figure is the median of the turns. Where state is
 carried, a batch begins where the one before it ended and no gradient goes back over the border. The share of the peak
 is what the matrix products of our step come to over what the best of some large products of this machine, in TensorFlow
-with as many threads, comes to. Memory is what a process holds at most beyond what it held before its model was made.
+with as many threads, comes to. The least is what our step would take if nothing but products took time: those that wait
+for one another as TensorFlow makes them in a loop by themselves, all others at the peak. Memory is what a process holds
+at most beyond what it held before its model was made.
 
 PyTorch is the extra `bench` (`pip install '.[bench]'`); without it the other columns are measured.
 """
@@ -41,6 +43,7 @@ GATES = {"gru": 3, "lstm": 4}
 CARRIED = ("40x100x128",)
 ROWS = ("40x1000x16", "40x100x128", "1000x50x128", "40x1000x128")
 RATE, CLIP = 1e-3, 1.0
+SHORT = 16  # steps of a sequence that stays in the cache
 HEADINGS = (
     "training step",
     "ours, s",
@@ -49,6 +52,7 @@ HEADINGS = (
     "Keras ÷ ours",
     "PyTorch ÷ ours",
     "share of the peak",
+    "the least, s",
     "memory: ours, Keras, PyTorch, MB",
 )
 Step = Callable[[], float]  # one training step; its loss
@@ -79,6 +83,11 @@ class Row:
         frames = GATES[self.kind] * first * self.frame
         return 2.0 * self.sequence * self.batch * (3 * (layers + second * self.frame) + 2 * frames)
 
+    @property
+    def waiting(self) -> float:
+        """Those of them that wait for one another: of a state, and of what its gates hand back."""
+        return 4.0 * self.sequence * self.batch * GATES[self.kind] * sum(width**2 for width in WIDTHS[self.kind])
+
     def data(self) -> np.ndarray:
         """Frames [batch, sequence + 1, frame] float32: the input is all but the last, the target all but the first."""
         random = np.random.default_rng(1)
@@ -93,7 +102,7 @@ def our_step(row: Row, threads: int) -> Step:
     from sonicrnn.models import SongModel
     from sonicrnn.strategy import Adam
 
-    shares = max(count for count in range(1, threads + 1) if row.batch % count == 0)
+    shares = _shares(row, threads)
     give_each_share_a_core(shares)
     import tensorflow as tf
 
@@ -110,6 +119,45 @@ def our_step(row: Row, threads: int) -> Step:
     batch = (tf.constant(row.data()), *([tf.ones([row.batch])] if row.carried else []))
     step = graph(lambda: model.train_step(batch)["loss"])
     return lambda: float(step())
+
+
+def waiting_step(row: Row, threads: int) -> Step:
+    """Of those products of our step alone that wait for one another, in the same loops."""
+    from sonicrnn.devices import give_each_share_a_core
+    from sonicrnn.graphs import graph
+
+    shares = _shares(row, threads)
+    give_each_share_a_core(shares)
+    import tensorflow as tf
+
+    random, rows = tf.random.Generator.from_seed(1), row.batch // shares
+    sizes = [(width, GATES[row.kind] * width) for width in WIDTHS[row.kind]]
+    there = [(random.normal([given, made]), random.normal([SHORT, rows, given])) for given, made in sizes]
+    back = [(random.normal([made, given]), random.normal([SHORT, rows, made])) for given, made in reversed(sizes)]
+
+    def in_turn(matrix: tf.Tensor, rows: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+        def again(step: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return step + 1, tf.linalg.matmul(tf.gather(rows, step % SHORT), matrix)
+
+        with tf.control_dependencies([before]):
+            begin = tf.zeros([rows.shape[1], matrix.shape[1]])
+        return tf.while_loop(lambda step, _: step < row.sequence, again, (0, begin), parallel_iterations=1)[1]
+
+    @graph
+    def step() -> tf.Tensor:
+        ends = []
+        for share in range(shares):
+            end = tf.fill([], float(share))  # nobody takes two shares for the same work
+            for matrix, given in (*there, *back):
+                end = tf.reduce_sum(in_turn(matrix, given + share, end))
+            ends.append(end)
+        return tf.add_n(ends)
+
+    return lambda: float(step())
+
+
+def _shares(row: Row, threads: int) -> int:
+    return max(count for count in range(1, threads + 1) if row.batch % count == 0)
 
 
 def keras_step(row: Row, threads: int) -> Step:
@@ -193,10 +241,12 @@ def torch_step(row: Row, threads: int) -> Step:
 
 
 PEERS: dict[str, Callable[[Row, int], Step]] = {"ours": our_step, "Keras": keras_step, "PyTorch": torch_step}
+WAITING = "waiting"
+STEPS = {**PEERS, WAITING: waiting_step}
 
 
 class Peer:
-    """One of `PEERS` in a process of its own, which makes a step whenever it is asked to."""
+    """One of `STEPS` in a process of its own, which makes a step whenever it is asked to."""
 
     def __init__(self, row: Row, name: str, threads: int):
         shape = f"{row.frame}x{row.sequence}x{row.batch}"
@@ -229,7 +279,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--kinds", nargs="+", default=list(WIDTHS), choices=list(WIDTHS), help="default: both")
     parser.add_argument("--threads", type=int, help="default: one a core")
     parser.add_argument("--turns", type=int, default=5, help="timed steps of each (default: 5)")
-    parser.add_argument("--be", choices=list(PEERS), help=argparse.SUPPRESS)
+    parser.add_argument("--be", choices=list(STEPS), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.turns < 1 or (options.threads is not None and options.threads < 1):
         raise UserError("--threads and --turns are 1 or more")
@@ -238,7 +288,7 @@ def main(arguments: list[str] | None = None) -> None:
         _work(rows[0], options.be, options.threads)
         return
     threads = options.threads or _cores()
-    peers = [peer for peer in PEERS if peer != "PyTorch" or importlib.util.find_spec("torch")]
+    peers = [peer for peer in STEPS if peer != "PyTorch" or importlib.util.find_spec("torch")]
     if "PyTorch" not in peers:
         print("PyTorch is missing, so its columns are empty: `pip install '.[bench]'` adds it.\n")
     peak = _peak(threads)
@@ -265,7 +315,7 @@ def _work(row: Row, peer: str, threads: int) -> None:
     if peer == "PyTorch":
         import torch  # noqa: F401
     before = _highest()
-    step = PEERS[peer](row, threads)
+    step = STEPS[peer](row, threads)
     for _ in sys.stdin:
         begin = time.perf_counter()
         step()
@@ -316,8 +366,9 @@ def _line(row: Row, medians: dict[str, float], memory: dict[str, float], peak: f
     seconds = [f"{medians[peer]:.3f}" if peer in medians else "–" for peer in PEERS]
     ratios = [f"{medians[peer] / medians['ours']:.2f} ×" if peer in medians else "–" for peer in ("Keras", "PyTorch")]
     share = f"{row.products / medians['ours'] / peak:.0%}"
-    held = ", ".join(f"{one:.0f}" for one in memory.values())
-    return f"| {' | '.join([row.name, *seconds, *ratios, share, held])} |"
+    least = f"{medians[WAITING] + (row.products - row.waiting) / peak:.3f}"
+    held = ", ".join(f"{memory[peer]:.0f}" for peer in PEERS if peer in memory)
+    return f"| {' | '.join([row.name, *seconds, *ratios, share, least, held])} |"
 
 
 if __name__ == "__main__":

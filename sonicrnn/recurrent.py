@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 BLOCK_BYTES = 3 << 20  # of what the gates of a block's steps take
+AT_ONCE = 8  # steps in a turn of a loop: a turn by itself takes as long as several operations of a step
 
 
 @keras.saving.register_keras_serializable("sonicrnn")
@@ -173,7 +174,7 @@ def _gru_and_gradient(slow, inputs, state, kernel, recurrent, bias):
             h = candidate + _kept(z, slow) * (h - candidate)
             return h, _written(arrays, first + step, (h, gate, candidate, q))
 
-        return _loop(tf.shape(part)[0], forward, h, arrays)
+        return _loop(tf.shape(part)[0], forward, h, arrays, AT_ONCE)
 
     _, arrays = _blocks(time, length, block, state, tuple(_array(inputs, time, size * width) for size in (1, 2, 1, 1)))
     states, *known = arrays
@@ -203,7 +204,8 @@ def _gru_and_gradient(slow, inputs, state, kernel, recurrent, bias):
                 return before, _written(arrays, step, (dh,))
 
             dstate, dkernel, drecurrent, dbias = carry
-            dstate, (dhs,) = _loop(last - first, backward, dstate, (_array(inputs, last - first, width),))
+            ours = (_array(inputs, last - first, width),)
+            dstate, (dhs,) = _loop(last - first, backward, dstate, ours, AT_ONCE)
             dh = dhs.stack()
             du = tf.reshape(factors * dh[:, :, None, :], [-1, 3 * width])
             dx = tf.concat([du[:, : 2 * width], tf.reshape(to_candidate * dh, [-1, width])], 1)
@@ -245,7 +247,7 @@ def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
             h = o * tf.tanh(c)
             return (h, c), _written(arrays, first + step, (h, c, gate, g))
 
-        return _loop(tf.shape(projected)[0], forward, carry, arrays)
+        return _loop(tf.shape(projected)[0], forward, carry, arrays, AT_ONCE)
 
     (_, last_memory), arrays = _blocks(
         time, length, block, (state, memory), tuple(_array(inputs, time, size * width) for size in (1, 1, 3, 1))
@@ -278,7 +280,8 @@ def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
                 return carry, _written(arrays, step, (du,))
 
             *later, dkernel, drecurrent, dbias = carry
-            later, (dus,) = _loop(last - first, backward, tuple(later), (_array(inputs, last - first, 4 * width),))
+            ours = (_array(inputs, last - first, 4 * width),)
+            later, (dus,) = _loop(last - first, backward, tuple(later), ours, AT_ONCE)
             du = tf.reshape(dus.stack(), [-1, 4 * width])
             dkernel += _weights(inputs[first:last], du)
             drecurrent += _weights(_before(state, states, first, outputs[first:last]), du)
@@ -296,8 +299,9 @@ def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
 
 
 def _block_length(inputs, width):
-    """Steps of a block in which `width` figures a row stay in the cache."""
-    return tf.maximum(1, BLOCK_BYTES // (tf.shape(inputs)[1] * width * inputs.dtype.size))
+    """Steps of a block in which `width` figures a row stay in the cache, or some more: whole turns of its loops."""
+    steps = BLOCK_BYTES // (tf.shape(inputs)[1] * width * inputs.dtype.size)
+    return tf.maximum(1, -(-steps // AT_ONCE)) * AT_ONCE
 
 
 def _blocks(time, length, body, carry, arrays, backwards=False):
@@ -310,21 +314,23 @@ def _blocks(time, length, body, carry, arrays, backwards=False):
     return _loop(count, block, carry, arrays)
 
 
-def _loop(count, body, carry, arrays):
-    """`body` takes and gives what is carried on and arrays that are written."""
-
-    def step(index, carry, arrays):
-        made, arrays = body(index, carry, arrays)
-        return index + 1, tf.nest.map_structure(_shaped, made, carry), arrays
-
-    _, carry, arrays = tf.while_loop(
-        lambda index, *_: index < count,
-        step,
-        (0, carry, arrays),
-        maximum_iterations=count,
-        parallel_iterations=1,
-    )
+def _loop(count, body, carry, arrays, at_once=1):
+    """`body` takes and gives what is carried on and arrays that are written; in one turn of the loop so many times."""
+    state = 0, carry, arrays
+    for times in sorted({at_once, 1}, reverse=True):  # then those that are left
+        state = _turns(count, body, state, times)
+    _, carry, arrays = state
     return carry, arrays
+
+
+def _turns(count, body, state, times):
+    def turn(index, carry, arrays):
+        for _ in range(times):
+            made, arrays = body(index, carry, arrays)
+            index, carry = index + 1, tf.nest.map_structure(_shaped, made, carry)
+        return index, carry, arrays
+
+    return tf.while_loop(lambda index, *_: index + times <= count, turn, state, parallel_iterations=1)
 
 
 def _shaped(value, like):

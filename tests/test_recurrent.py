@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from sonicrnn import recurrent
-from sonicrnn.recurrent import GRU, LSTM, gru_sequence, lstm_sequence
+from sonicrnn.recurrent import AT_ONCE, GRU, LSTM, gru_sequence, lstm_sequence
 
 BATCH, TIME, FEATURE, WIDTH = 3, 11, 4, 5
 PAIRS = {"gru": (GRU, keras.layers.GRU), "lstm": (LSTM, keras.layers.LSTM)}
@@ -122,6 +122,18 @@ def test_in_a_graph_of_unknown_sizes_they_are_too(kind: str) -> None:
         inputs = tf.constant(noise(BATCH, time, FEATURE, seed=time))
         made, expected = (tf.nest.flatten(graph(inputs, initial(kind))) for graph in graphs)
         assert_near(made, expected, 1e-4)
+
+
+@pytest.mark.parametrize("time", [1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 3])
+def test_blocks_of_steps_are_one_sequence(kind: str, time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole turns of the loops and those that are left, one block and several."""
+    monkeypatch.setattr(recurrent, "BLOCK_BYTES", 1)
+    fast, plain = pair(kind, return_sequences=True, return_state=True)
+    inputs, states = tf.constant(noise(BATCH, time, FEATURE)), initial(kind)
+    made, made_gradients = with_gradients(fast, inputs, states)
+    expected, expected_gradients = with_gradients(plain, inputs, states)
+    assert_near(made, expected, 1e-5)
+    assert_near(made_gradients, expected_gradients, 1e-4)
 
 
 def with_gradients_of_a_sum(layer: keras.layers.Layer, inputs: tf.Tensor, states: list[tf.Tensor]) -> Any:
