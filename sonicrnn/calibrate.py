@@ -40,14 +40,15 @@ CONTRAST_RANGE = (0.8, 1.8)
 CONTRAST_SMOOTHING = 9  # bins
 STRENGTHS = (0.0, 0.5, 1.15, 1.3)  # powers of the factor: none, half of it, more
 MOST_FLATNESS = 1.4
+MOST_OFF = 3.0  # that either counts: a model that has learned little has too many note starts at any temperature
 LEAST_SPREAD = 0.1  # of logarithms over windows of the song: not all that differs by less is heard
 
 
 def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
     """Try temperatures and take the least unlike the song; a temperature that the settings fix is the only one tried.
 
-    Unlikeness is the mean of the log-mel distances and of how far the flatness and the note starts are off, each in
-    units of what stretches of the song have from the rest of it: about 1 for the song itself.
+    Unlikeness is the mean of the log-mel distances and of how far the flatness and the note starts are off, up to
+    `MOST_OFF`, each in units of what stretches of the song have from the rest of it: about 1 for the song itself.
     """
     fixed = settings.generate.temperature
     temperatures: Sequence[float] = TEMPERATURES if fixed == "auto" else (fixed,)
@@ -175,7 +176,7 @@ class _Yardstick:
         mean = {name: float(np.mean([one[name] for one in far])) for name in NAMES}
         flatness = float(np.mean([self._flatness(piece) for piece in pieces])) - self.flatness
         onsets = float(np.mean([self._onsets(piece) for piece in pieces])) - self.onsets
-        off = [abs(flatness) / self.own_flatness, abs(onsets) / self.own_onsets]
+        off = [min(MOST_OFF, abs(flatness) / self.own_flatness), min(MOST_OFF, abs(onsets) / self.own_onsets)]
         return {
             "unlikeness": float(np.mean([mean[name] / self.own[name] for name in NAMES] + off)),
             **mean,

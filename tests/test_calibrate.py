@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from sonicrnn.calibrate import CONTRAST_RANGE, find_contrast
+from sonicrnn.calibrate import CONTRAST_RANGE, MOST_OFF, _Yardstick, find_contrast
 from sonicrnn.calibration import Calibration
+from sonicrnn.distances import NAMES
 from sonicrnn.errors import UserError
 from sonicrnn.heads import GaussianMixture, MeanSquaredError
 from sonicrnn.portrait import Portrait
@@ -90,3 +92,16 @@ def test_a_spoiled_calibration_is_told(tmp_path: Path, spoiled: str) -> None:
     file.write_text(spoiled)
     with pytest.raises(UserError, match=r"calibration.json cannot be read \(.*train"):
         Calibration.load(file)
+
+
+def test_no_single_figure_decides_how_unlike_the_song_a_run_is() -> None:
+    """White noise beside a song of tones: how much flatter it is counts no more than so much."""
+    rate = 8000
+    time = np.arange(40 * rate) / rate
+    tones = 0.1 * np.sin(2 * np.pi * 220 * 2 ** (np.floor(2 * time) % 12 / 12) * time)
+    yardstick = _Yardstick(SimpleNamespace(sample_rate=rate, samples=tones, parts={"validation": (0, len(tones))}))
+    found = yardstick.measure(0.1 * np.random.default_rng(1).standard_normal((1, 30 * rate)))
+    assert np.log(found["flatness"]) / yardstick.own_flatness > MOST_OFF
+    onsets = min(MOST_OFF, abs(np.log(found["onsets"])) / yardstick.own_onsets)
+    distances = [found[name] / yardstick.own[name] for name in NAMES]
+    assert found["unlikeness"] == pytest.approx(np.mean([*distances, MOST_OFF, onsets]))
