@@ -3,13 +3,15 @@
 The temperature differs from song to song and decides between music and failure: too cold and the run hums one chord,
 too warm and it crumbles into noise. So short free runs are made at several temperatures, and the one whose distribution
 of log-mel frames, patches and movements, and whose spectral flatness and note starts, lie nearest to the song's is
-kept. What its level then still lacks is made up for by a gain. The training and the validation part are the measure;
+kept; where spectra are heard as they are drawn, so is how much the noise of the draws persists. What its level then
+still lacks is made up for by a gain. The training and the validation part are the measure;
 the test part is left for the evaluation. What a recall asks for besides, `calibrate_recall` finds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +34,8 @@ from sonicrnn.spectrum import spectral_flatness
 from sonicrnn.trial_runs import audio_of, trial_runs
 
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)
+PERSISTENCES = (0.5, 0.7, 0.9)  # of the draws' noise, tried at the best temperature so far and so many hotter ones
+HOTTER = 2
 PIECES = 4  # at each temperature, from different primes
 PIECE_SECONDS = 30.0
 WINDOWS = 12  # of the song, spread over the training and the validation part
@@ -56,53 +60,101 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
         temperatures = (1.0,)  # without chance there is no temperature
     yardstick = _Yardstick(song)
     target = _spectral_moments(free_run, yardstick.windows)
-    tried: list[_Trial] = []
-    runs = trial_runs(free_run, song.part("training"), settings, temperatures, PIECES, PIECE_SECONDS)
-    for temperature, drawn in zip(temperatures, runs, strict=True):
-        contrast = find_contrast(free_run.encoding.spectra_of(drawn).numpy(), *target) if target else None
-        tried.append(_trial(yardstick, free_run, temperature, drawn, contrast))
-    best = min(tried, key=lambda trial: trial.figures["unlikeness"])
+    trials = functools.partial(_trials, yardstick, free_run, song.part("training"), settings, target)
+    persists = free_run.is_balanced and free_run.model.head.noise_size
+    tried = _search(trials, temperatures, PERSISTENCES if persists else ())
+    best = min(tried, key=_unlikeness)
+    free_run.persistence.assign(best.persistence)
     if best.contrast is not None:
         # Phases that were found anew blur the spectra once more, so a little beyond the song's own contrast may be
         # best; where the draws are still rough, less.
         others = [Contrast(best.contrast.centre, best.contrast.factor**strength) for strength in STRENGTHS]
-        trials = [_trial(yardstick, free_run, best.temperature, best.drawn, contrast) for contrast in others]
-        tried += trials
-        best = min([best, *trials], key=_unlikeness_and_flatness)
+        of_best = free_run, best.temperature, best.persistence, best.drawn
+        again = [_trial(yardstick, *of_best, contrast) for contrast in others]
+        tried += again
+        best = min([best, *again], key=_unlikeness_and_flatness)
     lacking = 0.0 if free_run.recall else -best.figures["level"]  # the song's own spectra have nearly its level
     gain = 10 ** (float(np.clip(lacking, -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
     arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
     rows = [trial.row() for trial in tried]
     usual = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
     looks = portrait(song.part("training"), song.part("validation"), song.sample_rate)
-    found = Calibration(best.temperature, gain, usual, arrays.centre.tolist(), arrays.factor.tolist(), rows, looks)
+    contrast = arrays.centre.tolist(), arrays.factor.tolist()
+    found = Calibration(best.temperature, gain, usual, *contrast, rows, looks, persistence=best.persistence)
     return calibrate_recall(free_run, song, settings, found, yardstick.windows) if free_run.recall else found
 
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """Free runs at one temperature and contrast, and how they measure."""
+    """Free runs at one temperature, persistence and contrast, and how they measure."""
 
     temperature: float
+    persistence: float
     drawn: tf.Tensor
     contrast: Contrast | None
     figures: dict[str, float]
 
     def row(self) -> dict[str, float]:
         contrast = float(self.contrast.factor.mean()) if self.contrast else 1.0
-        return {"temperature": self.temperature, "contrast": contrast, **self.figures}
+        return {"temperature": self.temperature, "persistence": self.persistence, "contrast": contrast, **self.figures}
 
 
 def _trial(
-    yardstick: _Yardstick, free_run: FreeRun, temperature: float, drawn: tf.Tensor, contrast: Contrast | None
+    yardstick: _Yardstick,
+    free_run: FreeRun,
+    temperature: float,
+    persistence: float,
+    drawn: tf.Tensor,
+    contrast: Contrast | None,
 ) -> _Trial:
-    return _Trial(temperature, drawn, contrast, yardstick.measure(audio_of(free_run, drawn, contrast)))
+    figures = yardstick.measure(audio_of(free_run, drawn, contrast))
+    return _Trial(temperature, persistence, drawn, contrast, figures)
+
+
+def _unlikeness(trial: _Trial) -> float:
+    return trial.figures["unlikeness"]
 
 
 def _unlikeness_and_flatness(trial: _Trial) -> float:
     """Flatness is heard as noise: beyond a factor of `MOST_FLATNESS` it counts on its own."""
     beyond = abs(np.log(trial.figures["flatness"])) - np.log(MOST_FLATNESS)
     return trial.figures["unlikeness"] + max(0.0, float(beyond))
+
+
+def _trials(
+    yardstick: _Yardstick,
+    free_run: FreeRun,
+    part: Samples,
+    settings: Settings,
+    target: tuple[np.ndarray, np.ndarray] | None,
+    temperatures: Sequence[float],
+    persistence: float,
+) -> list[_Trial]:
+    """At each temperature, with the contrast that has the `target` of `find_contrast`, where there is one."""
+    free_run.persistence.assign(persistence)
+    made = []
+    runs = trial_runs(free_run, part, settings, temperatures, PIECES, PIECE_SECONDS)
+    for temperature, drawn in zip(temperatures, runs, strict=True):
+        contrast = find_contrast(free_run.encoding.spectra_of(drawn).numpy(), *target) if target else None
+        made.append(_trial(yardstick, free_run, temperature, persistence, drawn, contrast))
+    return made
+
+
+def _search(
+    trials: Callable[[Sequence[float], float], list[_Trial]],
+    temperatures: Sequence[float],
+    persistences: Sequence[float],
+) -> list[_Trial]:
+    """At each temperature, and with noise that persists more and more for as long as that helps."""
+    tried = trials(temperatures, 0.0)
+    for persistence in persistences:
+        best = min(tried, key=_unlikeness)
+        first = temperatures.index(best.temperature)
+        more = trials(temperatures[first : first + 1 + HOTTER], persistence)
+        tried += more
+        if min(map(_unlikeness, more)) >= _unlikeness(best):
+            break
+    return tried
 
 
 def find_contrast(spectra: np.ndarray, song_mean: np.ndarray, song_power: np.ndarray) -> Contrast:

@@ -29,6 +29,7 @@ class Calibration:
 
     Attributes:
         temperature: of the draws.
+        persistence: of their noise, see `FreeRun.persistence`.
         gain: factor of the samples.
         level: that the song usually has, dB re full scale as of `leveller.usual_level`; None where it is not known.
         centre, contrast: of the log magnitudes, [bins], see `encoding.Contrast`; empty for frames without any.
@@ -51,6 +52,7 @@ class Calibration:
     repeats: float = REPEATS
     longer: float = 1.0
     fade: float = FADE_SECONDS
+    persistence: float = 0.0
 
     def spectral(self) -> Contrast | None:
         """Its contrast as arrays; None where there is none."""

@@ -19,6 +19,7 @@ from sonicrnn.recall import RANDOM, Recall
 # run where no training frame ever was.
 DRAW_LIMIT = 6.0
 NOISE_BLOCK = 64  # steps whose noise is made at once
+LAGS = 24  # steps before that the noise of a step can be made of
 # Share of what the mean of the last draws lies off the song's, which encoded is 0, that the next draw is moved back by.
 BALANCES = 0.3
 BALANCE_SECONDS = 5.0  # over which that mean is taken
@@ -29,7 +30,11 @@ class FreeRun(tf.Module):
 
     With `recall` every draw is heard through the nearest frame of the song. Spectra that are heard as they are drawn
     are balanced: a model that hears its own draws for minutes drifts, louder or quieter or into a corner of the song,
-    so what was drawn too much of lately is made up for.
+    so what was drawn too much of lately is made up for. Their noise can be made to persist: what a model is not sure of
+    is for the most part what sounds on, and drawn anew for each frame it is heard as jitter, and as note starts.
+
+    Attributes:
+        persistence: how alike, 0 up to but not 1, the noise of neighbouring draws is; 0: each has its own.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class FreeRun(tf.Module):
         self.recall = recall
         self._share = min(1.0, encoding.step / encoding.sample_rate / BALANCE_SECONDS)  # of a step in that mean
         self.is_balanced = encoding.settings.kind == "stft" and recall is None
+        self.persistence = tf.Variable(0.0, trainable=False)
         highest = encoding.ceiling
         self.ceiling = np.minimum(DRAW_LIMIT, np.float32(DRAW_LIMIT) if highest is None else highest)
 
@@ -101,6 +107,15 @@ class FreeRun(tf.Module):
 
     def _noise(self, first_step, count, seeds):
         """Standard normal noise [count, pieces, noise_size]: that of a step is the same wherever a block begins."""
+        if not self.is_balanced:
+            return self._new_noise(first_step, count, seeds)
+        new = self._new_noise(first_step - LAGS, LAGS + count, seeds)
+        shares = tf.pow(self.persistence, tf.range(LAGS + 1, dtype=tf.float32))
+        shares /= tf.norm(shares)
+        return tf.add_n([shares[lag] * new[LAGS - lag : LAGS - lag + count] for lag in range(LAGS + 1)])
+
+    def _new_noise(self, first_step, count, seeds):
+        """The same, each step's by itself; a step may lie before the first."""
         size = self.model.head.noise_size + (RANDOM if self.recall else 0)
         blocks = (count + 2 * NOISE_BLOCK - 2) // NOISE_BLOCK  # that so many steps may reach into
 

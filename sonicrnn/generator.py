@@ -52,6 +52,7 @@ def load_generator(folder: str | Path) -> RunGenerator:
         recall.longer.assign(calibration.longer)
         recall.passages = recall.passages.fading(calibration.fade)
     free_run = FreeRun(model, Encoding.load(run.folder), calibration.spectral(), recall)
+    free_run.persistence.assign(calibration.persistence)
     master = Master.load(run.master).fading(calibration.fade) if run.master.is_file() else None
     return RunGenerator(free_run, calibration, master, run=run, settings=settings)
 

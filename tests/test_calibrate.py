@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from sonicrnn.calibrate import CONTRAST_RANGE, MOST_OFF, _Yardstick, find_contrast
+from sonicrnn.calibrate import CONTRAST_RANGE, MOST_OFF, _search, _Yardstick, find_contrast
 from sonicrnn.calibration import Calibration
 from sonicrnn.distances import NAMES
 from sonicrnn.errors import UserError
@@ -105,3 +106,21 @@ def test_no_single_figure_decides_how_unlike_the_song_a_run_is() -> None:
     onsets = min(MOST_OFF, abs(np.log(found["onsets"])) / yardstick.own_onsets)
     distances = [found[name] / yardstick.own[name] for name in NAMES]
     assert found["unlikeness"] == pytest.approx(np.mean([*distances, MOST_OFF, onsets]))
+
+
+def test_noise_persists_more_for_as_long_as_that_helps() -> None:
+    """Here it is best at 1.15 and 0.7; from the best temperature so far two hotter ones are tried."""
+    asked = []
+
+    def trials(temperatures: Any, persistence: float) -> list[Any]:
+        asked.append((persistence, tuple(temperatures)))
+        unlike = [abs(one - 0.85 - 0.43 * persistence) + abs(persistence - 0.7) for one in temperatures]
+        return [
+            SimpleNamespace(temperature=one, persistence=persistence, figures={"unlikeness": value})
+            for one, value in zip(temperatures, unlike, strict=True)
+        ]
+
+    tried = _search(trials, (0.7, 0.85, 1.0, 1.15, 1.3, 1.5), (0.5, 0.7, 0.9, 0.95))
+    best = min(tried, key=lambda trial: trial.figures["unlikeness"])
+    assert (best.temperature, best.persistence) == (1.15, 0.7)
+    assert asked[1:] == [(0.5, (0.85, 1.0, 1.15)), (0.7, (1.0, 1.15, 1.3)), (0.9, (1.15, 1.3, 1.5))]

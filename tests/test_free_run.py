@@ -348,6 +348,18 @@ def test_spectra_that_drift_off_are_brought_back(kind: str, ends: float, music: 
     )
 
 
+@pytest.mark.parametrize("persistence", [0.0, 0.5, 0.9])
+def test_the_noise_of_draws_is_as_much_like_that_before_it_as_asked_for(persistence: float, music: Samples) -> None:
+    run = small_generator(fitted("stft", music)).free_run
+    run.persistence.assign(persistence)
+    noise = run._noise(tf.constant(3), tf.constant(400), tf.constant([5, 6])).numpy()
+    assert noise.std() == pytest.approx(1, abs=0.02)
+    for lag in (1, 2, 4):
+        assert np.mean(noise[lag:] * noise[:-lag]) == pytest.approx(persistence**lag, abs=0.02)
+    later = run._noise(tf.constant(103), tf.constant(50), tf.constant([5, 6]))
+    np.testing.assert_allclose(later, noise[100:150], atol=1e-6)
+
+
 def test_loud_samples_are_bent_and_never_clipped() -> None:
     samples = np.linspace(-3, 3, 60_001, dtype=np.float32)
     bent = limited(tf.constant(samples)).numpy()
