@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import recurrent
-from benchmarks.recurrent import Row, keras_step, our_step
+from benchmarks.recurrent import WAITING, Row, keras_step, our_step
 from sonicrnn.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,9 +55,11 @@ def test_without_pytorch_it_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def without(row: Row, peers: list[str], threads: int, turns: int) -> tuple[dict[str, float], dict[str, float]]:
-        assert peers == ["ours", "Keras"]
-        return {"ours": 1.0, "Keras": 2.0}, {"ours": 10.0, "Keras": 11.0}
+        assert peers == ["ours", "Keras", WAITING]
+        at_the_peak.append((row.products - row.waiting) / 1e11)
+        return {"ours": 1.0, "Keras": 2.0, WAITING: 0.25}, {"ours": 10.0, "Keras": 11.0, WAITING: 3.0}
 
+    at_the_peak: list[float] = []
     monkeypatch.setattr(recurrent.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(recurrent, "_peak", lambda threads: 1e11)
     monkeypatch.setattr(recurrent, "_measured", without)
@@ -65,6 +67,7 @@ def test_without_pytorch_it_says_so_and_goes_on(
     said = capsys.readouterr().out
     assert "PyTorch is missing" in said
     assert "| 1.000 | 2.000 | – | 2.00 × | – |" in said
+    assert f"| {0.25 + at_the_peak[0]:.3f} | 10, 11 |" in said
 
 
 def test_memory_is_of_the_process_itself_not_of_the_one_that_started_it() -> None:

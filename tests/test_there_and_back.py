@@ -68,7 +68,7 @@ def test_learned_gradients_begin_as_the_theory_and_come_nearer(song: Singles, ot
     theory = phases(magnitude, *SIZE)
     fresh = learned_gradient.phases(learned_gradient.make_net(), magnitude, *SIZE)
     assert np.cos(fresh - theory).mean() > 0.99
-    net = learned_gradient.train(known, angles_of(song[: -len(other)], *SIZE), *SIZE, 0.03)
+    net = learned_gradient.train(known, angles_of(song[: -len(other)], *SIZE), *SIZE, 0.08)
     learnt = learned_gradient.phases(net, magnitude, *SIZE)
     here, there = (_off(angles, angles_of(other, *SIZE), magnitude) for angles in (theory, learnt))
     assert there < 0.9 * here
