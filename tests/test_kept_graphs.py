@@ -54,7 +54,7 @@ def kept_run(folder: Path, samples: Samples, tree: dict[str, Any]) -> Run:
     """A run that has kept its graphs, of the recording where it is a recall's."""
     if not tree["frames"].get("recall"):
         run = make_run(folder / "my", samples, tree)
-        Calibration(persistence=0.6).save(run.folder / "calibration.json")
+        replace(Calibration.load(run.calibration), persistence=0.6).save(run.calibration)
     else:
         made = SongSettings(path=str(stereo(folder, samples)), cache=str(folder / "cache"), trim=False)
         song = open_song(made, lambda line: None)
