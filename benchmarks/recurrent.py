@@ -125,6 +125,7 @@ def waiting_step(row: Row, threads: int) -> Step:
     """Of those products of our step alone that wait for one another, in the same loops."""
     from sonicrnn.devices import give_each_share_a_core
     from sonicrnn.graphs import graph
+    from sonicrnn.recurrent import AT_ONCE, loop
 
     shares = _shares(row, threads)
     give_each_share_a_core(shares)
@@ -136,12 +137,13 @@ def waiting_step(row: Row, threads: int) -> Step:
     back = [(random.normal([made, given]), random.normal([SHORT, rows, made])) for given, made in reversed(sizes)]
 
     def in_turn(matrix: tf.Tensor, rows: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
-        def again(step: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return step + 1, tf.linalg.matmul(tf.gather(rows, step % SHORT), matrix)
+        def again(step: tf.Tensor, last: tf.Tensor, arrays: tuple[()]) -> tuple[tf.Tensor, tuple[()]]:
+            # A sum, for TensorFlow leaves out what nobody needs.
+            return last + tf.linalg.matmul(tf.gather(rows, step % SHORT), matrix), arrays
 
         with tf.control_dependencies([before]):
             begin = tf.zeros([rows.shape[1], matrix.shape[1]])
-        return tf.while_loop(lambda step, _: step < row.sequence, again, (0, begin), parallel_iterations=1)[1]
+        return loop(tf.constant(row.sequence), again, begin, (), AT_ONCE)[0]
 
     @graph
     def step() -> tf.Tensor:

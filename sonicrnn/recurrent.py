@@ -174,7 +174,7 @@ def _gru_and_gradient(slow, inputs, state, kernel, recurrent, bias):
             h = candidate + _kept(z, slow) * (h - candidate)
             return h, _written(arrays, first + step, (h, gate, candidate, q))
 
-        return _loop(tf.shape(part)[0], forward, h, arrays, AT_ONCE)
+        return loop(tf.shape(part)[0], forward, h, arrays, AT_ONCE)
 
     _, arrays = _blocks(time, length, block, state, tuple(_array(inputs, time, size * width) for size in (1, 2, 1, 1)))
     states, *known = arrays
@@ -205,7 +205,7 @@ def _gru_and_gradient(slow, inputs, state, kernel, recurrent, bias):
 
             dstate, dkernel, drecurrent, dbias = carry
             ours = (_array(inputs, last - first, width),)
-            dstate, (dhs,) = _loop(last - first, backward, dstate, ours, AT_ONCE)
+            dstate, (dhs,) = loop(last - first, backward, dstate, ours, AT_ONCE)
             dh = dhs.stack()
             du = tf.reshape(factors * dh[:, :, None, :], [-1, 3 * width])
             dx = tf.concat([du[:, : 2 * width], tf.reshape(to_candidate * dh, [-1, width])], 1)
@@ -247,7 +247,7 @@ def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
             h = o * tf.tanh(c)
             return (h, c), _written(arrays, first + step, (h, c, gate, g))
 
-        return _loop(tf.shape(projected)[0], forward, carry, arrays, AT_ONCE)
+        return loop(tf.shape(projected)[0], forward, carry, arrays, AT_ONCE)
 
     (_, last_memory), arrays = _blocks(
         time, length, block, (state, memory), tuple(_array(inputs, time, size * width) for size in (1, 1, 3, 1))
@@ -281,7 +281,7 @@ def lstm_sequence(inputs, state, memory, kernel, recurrent, bias):
 
             *later, dkernel, drecurrent, dbias = carry
             ours = (_array(inputs, last - first, 4 * width),)
-            later, (dus,) = _loop(last - first, backward, tuple(later), ours, AT_ONCE)
+            later, (dus,) = loop(last - first, backward, tuple(later), ours, AT_ONCE)
             du = tf.reshape(dus.stack(), [-1, 4 * width])
             dkernel += _weights(inputs[first:last], du)
             drecurrent += _weights(_before(state, states, first, outputs[first:last]), du)
@@ -311,10 +311,10 @@ def _blocks(time, length, body, carry, arrays, backwards=False):
     def block(index, carry, arrays):
         return body((count - 1 - index if backwards else index) * length, carry, arrays)
 
-    return _loop(count, block, carry, arrays)
+    return loop(count, block, carry, arrays)
 
 
-def _loop(count, body, carry, arrays, at_once=1):
+def loop(count, body, carry, arrays, at_once=1):
     """`body` takes and gives what is carried on and arrays that are written; in one turn of the loop so many times."""
     state = 0, carry, arrays
     for times in sorted({at_once, 1}, reverse=True):  # then those that are left
