@@ -22,6 +22,7 @@ from sonicrnn.config import Settings
 from sonicrnn.devices import cores
 from sonicrnn.distances import at_level
 from sonicrnn.free_run import FreeRun
+from sonicrnn.graphs import graph
 from sonicrnn.levels import Floats, Samples, level
 from sonicrnn.passages import Passages
 from sonicrnn.portrait import MOST_GAIN_DB, Portrait
@@ -40,7 +41,7 @@ FADES = (FADE_SECONDS, 0.35, 0.5, 0.7)  # seconds
 STARTS_FACTOR = 1.1  # by which note starts may be off
 STARTS_WEIGH = 0.2  # a piece with e times as many, or so few, weighs as one that is told in so many more of its seconds
 MOST_LOST_DB = 2.0  # where passages meet; what pieces lack beyond that is another matter
-PIECES, PIECE_SECONDS = 8, 60.0
+PIECES, PIECE_SECONDS = 8, 60.0  # or as long as the song
 
 
 def calibrate_recall(
@@ -52,10 +53,12 @@ def calibrate_recall(
     assert looks
     beside = Beside(looks, recall.passages.cuts(), song.sample_rate)
 
+    # Beside a song that is shorter, a piece would have to repeat what the song does not.
+    seconds = min(PIECE_SECONDS, len(song.samples) / song.sample_rate)
+
     def drawn(pieces: int) -> tf.Tensor:
         """Units of pieces that follow one another as they do by now, [pieces, time]."""
-        part = song.part("validation")
-        return trial_runs(free_run, part, settings, [found.temperature], pieces, PIECE_SECONDS)[0]
+        return trial_runs(free_run, song.part("validation"), settings, [found.temperature], pieces, seconds)[0]
 
     def mean_of(measure: Callable[[Samples], float], pieces: int) -> float:
         return float(np.mean(list(threads.map(measure, audio_of(free_run, drawn(pieces))))))
@@ -173,7 +176,7 @@ def find_gain(passages: Passages, drawn: tf.Tensor, dbfs: float) -> float:
 
 def _sound_of(passages: Passages, drawn: tf.Tensor) -> Samples:
     """Units [pieces, time] -> [pieces, samples], without the edges."""
-    sound, edge = passages.sound(drawn).numpy(), passages.frame_length - passages.hop
+    sound, edge = graph(passages.sound)(drawn).numpy(), passages.frame_length - passages.hop
     return np.asarray(sound[:, edge : sound.shape[1] - edge])
 
 
