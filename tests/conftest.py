@@ -75,6 +75,12 @@ def longer_song() -> npt.NDArray[np.float32]:
     return song
 
 
+@pytest.fixture(scope="session")
+def song_of_a_training(longer_song: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """40 s of music at SMALL_RATE, read-only: passes of several steps, and an end that does not take long."""
+    return longer_song[: 40 * SMALL_RATE]
+
+
 @pytest.fixture
 def small_song_file(tmp_path: Path, small_song: npt.NDArray[np.float32]) -> Path:
     """The small song as a 16-bit WAV file."""

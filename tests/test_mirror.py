@@ -190,11 +190,13 @@ def wait_until(happened: object, seconds: float = 20) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_is_killed_on_one_machine_and_ends_on_another(tmp_path: Path, longer_song: np.ndarray) -> None:
+def test_a_training_is_killed_on_one_machine_and_ends_on_another(
+    tmp_path: Path, song_of_a_training: np.ndarray
+) -> None:
     """With the real commands; song and runs are in a folder that is reached as if it were elsewhere."""
     bucket = tmp_path / "bucket"
     bucket.mkdir()
-    soundfile.write(bucket / "tune.wav", longer_song, 16_000, subtype="PCM_16")
+    soundfile.write(bucket / "tune.wav", song_of_a_training, 16_000, subtype="PCM_16")
     budget = ("train.epochs=null", "train.minutes=0.6", "train.epoch_steps=100")  # by the clock: long on any machine
     settings = [*TINY, *budget, "train.checkpoint_seconds=0", "name=far"]
     settings += [f"song.path=local://{bucket}/tune.wav", f"runs=local://{bucket}/runs"]

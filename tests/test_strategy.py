@@ -145,9 +145,9 @@ def assert_alike(one: list[np.ndarray], other: list[np.ndarray]) -> None:
 
 
 @pytest.fixture(scope="module")
-def song_file(tmp_path_factory: pytest.TempPathFactory, longer_song: np.ndarray) -> Path:
+def song_file(tmp_path_factory: pytest.TempPathFactory, song_of_a_training: np.ndarray) -> Path:
     file = tmp_path_factory.mktemp("song") / "tune.wav"
-    soundfile.write(file, longer_song, 16_000, subtype="PCM_16")
+    soundfile.write(file, song_of_a_training, 16_000, subtype="PCM_16")
     return file
 
 
