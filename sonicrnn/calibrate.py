@@ -34,12 +34,12 @@ from sonicrnn.spectrum import spectral_flatness
 from sonicrnn.trial_runs import audio_of, trial_runs
 
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)
-PERSISTENCES = (0.5, 0.7, 0.9)  # of the draws' noise, tried at the best temperature so far and so many hotter ones
-HOTTER = 2
+PERSISTENCES = (0.7, 0.9)  # of the draws' noise, tried at the best temperature so far, and at so many on either side
+COLDER, HOTTER = 1, 2
 PIECES = 4  # at each temperature, from different primes
 PIECE_SECONDS = 30.0
 WINDOWS = 12  # of the song, spread over the training and the validation part
-MOST_GAIN_DB = 9.0
+MOST_GAIN_DB, MOST_LOSS_DB = 9.0, 24.0  # that a level is mended by
 CONTRAST_RANGE = (0.8, 1.8)
 CONTRAST_SMOOTHING = 9  # bins
 STRENGTHS = (0.0, 0.5, 1.15, 1.3)  # powers of the factor: none, half of it, more
@@ -74,7 +74,7 @@ def calibrate(free_run: FreeRun, song: Song, settings: Settings) -> Calibration:
         tried += again
         best = min([best, *again], key=_unlikeness_and_flatness)
     lacking = 0.0 if free_run.recall else -best.figures["level"]  # the song's own spectra have nearly its level
-    gain = 10 ** (float(np.clip(lacking, -MOST_GAIN_DB, MOST_GAIN_DB)) / 20)
+    gain = 10 ** (float(np.clip(lacking, -MOST_LOSS_DB, MOST_GAIN_DB)) / 20)
     arrays = best.contrast or Contrast(np.empty(0), np.empty(0))
     rows = [trial.row() for trial in tried]
     usual = usual_level(np.concatenate(yardstick.windows), song.sample_rate)
@@ -150,7 +150,7 @@ def _search(
     for persistence in persistences:
         best = min(tried, key=_unlikeness)
         first = temperatures.index(best.temperature)
-        more = trials(temperatures[first : first + 1 + HOTTER], persistence)
+        more = trials(temperatures[max(0, first - COLDER) : first + 1 + HOTTER], persistence)
         tried += more
         if min(map(_unlikeness, more)) >= _unlikeness(best):
             break
