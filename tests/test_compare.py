@@ -35,6 +35,7 @@ def refusal(*arguments: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_song(tmp_path: Path, small_song: Samples, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [run_of(tmp_path / "plain", small_song), run_of(tmp_path / "wide", small_song, widths=[12])]
     compare.main([*map(str, runs), "--seconds", "4", "--seed", "3"])

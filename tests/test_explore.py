@@ -246,6 +246,7 @@ def run_command(*arguments: str, folder: Path) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_command_from_end_to_end(tmp_path: Path) -> None:
     stereo = np.stack([song_of_two_halves(), 0.5 * song_of_two_halves()], axis=1)
     soundfile.write(tmp_path / "my song.wav", stereo, RATE)

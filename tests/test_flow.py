@@ -93,6 +93,7 @@ def test_a_moved_prediction_is_the_same_one_further_on() -> None:
     np.testing.assert_allclose(head.mean(moved), head.mean(parameters) + by, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_what_no_gaussian_tells_that_one_figure_follows_from_another() -> None:
     """Frames (x, x², …) with little noise: the Gaussian of the same spread needs far more nats a figure."""
     random = np.random.default_rng(3)

@@ -268,6 +268,7 @@ def test_a_saved_model_is_the_same_without_its_adversary(tmp_path: Path) -> None
     assert not any("view" in variable.path for variable in again.variables)
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_is_bit_for_bit_one_that_was_never_interrupted(tmp_path: Path) -> None:
     """Both optimizers, the average and all chance are in the checkpoint."""
     whole, encoding = model_of("parts", model={**GAN["model"], "dropout": 0.3, "self_heard": 1})

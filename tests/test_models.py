@@ -256,6 +256,7 @@ def test_a_model_that_knows_noise_is_told_its_strength_and_none_is_none() -> Non
     np.testing.assert_array_equal(deaf, made(input_noise=0.0)(frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("name", ["lstm", "all"])
 def test_shares_of_a_batch_are_the_batch(name: str, streams: bool) -> None:

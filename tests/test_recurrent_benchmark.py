@@ -16,6 +16,7 @@ from sonicrnn.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "carried"), [("gru", True), ("lstm", False)])
 def test_a_step_of_ours_learns_what_a_step_of_keras_learns(kind: str, carried: bool) -> None:
     row = Row(kind, 8, 5, 2, carried)
@@ -33,6 +34,7 @@ def test_carried_state_is_what_the_next_step_begins_with() -> None:
     assert losses[0][1] != losses[1][1]
 
 
+@pytest.mark.slow
 def test_peers_are_measured_in_processes_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     seconds, memory = recurrent._measured(Row("gru", 40, 100, 128, carried=True), ["ours"], threads=1, turns=1)
     assert 0.01 < seconds["ours"] < 100

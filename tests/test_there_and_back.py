@@ -63,6 +63,7 @@ def test_the_songs_own_phases_give_it_back_and_steps_come_nearer(other: Singles)
     assert found[0] - 2 > found[1] > found[2] + 1
 
 
+@pytest.mark.slow
 def test_learned_gradients_begin_as_the_theory_and_come_nearer(song: Singles, other: Singles) -> None:
     magnitude, known = magnitudes_of(other, *SIZE), magnitudes_of(song[: -len(other)], *SIZE)
     theory = phases(magnitude, *SIZE)
@@ -106,6 +107,7 @@ def test_an_offset_teaches_nothing(other: Singles) -> None:
 # Frames -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_autoencoder_begins_as_the_components_and_gets_better() -> None:
     """Spectra on a curve, of which one straight axis shows a part."""
     place = np.random.default_rng(1).uniform(-2, 2, [2000, 1])

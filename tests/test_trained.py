@@ -58,6 +58,7 @@ def test_a_table_is_put_between_its_lines_or_refused(tmp_path: Path) -> None:
     assert "newer" not in page.read_text()
 
 
+@pytest.mark.slow
 def test_the_table_and_the_picture_are_of_all_that_was_made_so_far(tmp_path: Path) -> None:
     """The first row is there, the second cannot be made: its song is missing."""
     first, second = (
@@ -83,6 +84,7 @@ def test_pictures_are_stacked(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "all.png").size == (41, 41)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="gan-2 could not be made"):
         trained.make(settings(tmp_path))

@@ -22,6 +22,8 @@ from sonicrnn.run import Run
 from tests.commands import train_only
 from tests.small_runs import TINY
 
+pytestmark = pytest.mark.slow
+
 
 def command(song: Path, folder: Path, *more: str) -> list[str]:
     return [
@@ -159,7 +161,6 @@ def test_continue_goes_on_from_a_recording(finished: tuple[Path, str], song_file
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.slow
 def test_killed_runs_end_with_the_weights_of_one_that_was_not(song_file: Path, tmp_path: Path) -> None:
     """Epochs enough that a fast machine, too, is in the middle of them when it is killed for the third time."""
     settings = ("train.epochs=20", "train.checkpoint_seconds=0")
