@@ -72,8 +72,8 @@ def test_learned_gradients_begin_as_the_theory_and_come_nearer(song: Singles, ot
     known_angles, right = angles_of(song[: -len(other)], *SIZE), angles_of(other, *SIZE)
     # Seconds are enough where nothing else runs.
     nets = (learned_gradient.train(known, known_angles, *SIZE, minutes) for minutes in (0.08, 0.4))
-    there = (_off(learned_gradient.phases(net, magnitude, *SIZE), right, magnitude) for net in nets)
-    assert any(off < 0.9 * _off(theory, right, magnitude) for off in there)
+    here, there = _off(theory, right, magnitude), (learned_gradient.phases(net, magnitude, *SIZE) for net in nets)
+    assert any(_off(learnt, right, magnitude) < 0.9 * here for learnt in there)
 
 
 def _off(angles: npt.ArrayLike, right: Singles, magnitude: Singles) -> float:

@@ -19,7 +19,6 @@ import soundfile
 from sonicrnn.files import written_beside
 from sonicrnn.kept_generator import is_kept
 from sonicrnn.run import Run
-from tests.commands import train_only
 from tests.small_runs import TINY
 
 pytestmark = pytest.mark.slow
@@ -165,7 +164,7 @@ def test_killed_runs_end_with_the_weights_of_one_that_was_not(song_file: Path, t
     """Epochs enough that a fast machine, too, is in the middle of them when it is killed for the third time."""
     settings = ("train.epochs=20", "train.checkpoint_seconds=0")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    train_only(command(song_file, straight, *settings))
+    assert run_fit(song_file, straight, *settings).returncode == 0
     checkpoint = killed / "tiny" / "checkpoint.npz"
     for moment in (0.0, 0.1, 0.3):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
@@ -181,7 +180,9 @@ def test_killed_runs_end_with_the_weights_of_one_that_was_not(song_file: Path, t
         os.kill(running.pid, signal.SIGKILL)
         running.wait()
     assert 0 < progress(killed)["step"] < 100  # it was killed in the middle of the training
-    assert "goes on at epoch" in train_only(command(song_file, killed, *settings))
+    ended = run_fit(song_file, killed, *settings)
+    assert ended.returncode == 0, ended.stderr
+    assert "goes on at epoch" in ended.stdout
     whole, resumed = weights(straight), weights(killed)
     assert whole.keys() == resumed.keys()
     for name in whole:
