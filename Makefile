@@ -31,8 +31,8 @@ test: ## run the fast tests
 	@$(DEV) -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 slow: ## run the slow tests: whole runs, kills, the memory that long songs take
-	@$(DEV) -m pytest -q -m 'slow and not alone' -n $(WORKERS) --dist worksteal $(ARGS)
-	@$(DEV) -m pytest -q -m 'slow and alone' $(ARGS)
+	@$(DEV) -m pytest -q -m 'slow and not alone and not browser' -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(DEV) -m pytest -q -m 'slow and alone and not browser' $(ARGS)
 
 browser: ## open the pages in a real Chromium
 	@$(DEV) -m pytest -q -m browser $(ARGS)
