@@ -161,12 +161,12 @@ def test_continue_goes_on_from_a_recording(finished: tuple[Path, str], song_file
 
 
 def test_killed_runs_end_with_the_weights_of_one_that_was_not(song_file: Path, tmp_path: Path) -> None:
-    """Epochs enough that a fast machine, too, is in the middle of them when it is killed for the third time."""
+    """Epochs enough that a fast machine, too, is in the middle of them when it is killed for the second time."""
     settings = ("train.epochs=20", "train.checkpoint_seconds=0", "frames.recall=false")  # which ends sooner
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     assert run_fit(song_file, straight, *settings).returncode == 0
     checkpoint = killed / "tiny" / "checkpoint.npz"
-    for moment in (0.0, 0.1, 0.3):
+    for moment in (0.0, 0.3):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         running = subprocess.Popen(
             command(song_file, killed, *settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
