@@ -375,7 +375,7 @@ def test_a_step_reports_the_gradients_norm_before_it_is_clipped() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gru", "lstm", "gan", "flow", "all"])  # the last has what the others differ in
+@pytest.mark.parametrize("name", list(MODELS))
 def test_it_learns_a_sequence_by_heart(name: str) -> None:
     """Which of three frames comes next depends on the frame before: nothing else has to be learnt."""
     kinds = noise(3, DIMENSION, seed=5)
