@@ -156,7 +156,7 @@ class DataSettings(Section):
 
 class HeadSettings(Section):
     kind: Literal["mse", "spectral", "gaussian", "mixture", "softmax", "gan", "flow"] = "mixture"
-    mixtures: int = Field(8, ge=1, le=256, description="Gaussians of the mixture head")
+    mixtures: int = Field(8, ge=1, le=256, description="Gaussians of the mixture and the gan head")
     levels: int = Field(256, ge=2, le=4096, description="µ-law levels of each figure, of the softmax head")
     width: int = Field(384, ge=1, le=16_384, description="of the gan head's denoiser, of the flow head's couplings")
     layers: int = Field(2, ge=1, le=16, description="of the gan head's denoiser; couplings of the flow head")
@@ -224,8 +224,11 @@ class ModelSettings(Section):
 class GanSettings(Section):
     """How the gan head is trained against a discriminator; the other heads know none."""
 
+    likelihood: float = Field(
+        2.0, ge=0, le=100, description="weight of the likelihood of the mixture that draws begin with"
+    )
     adversarial: float = Field(
-        0.3, ge=0, le=100, description="weight of what the discriminator says; 0: trained on the energy score alone"
+        0.3, ge=0, le=100, description="weight of what the discriminator says; 0: trained without it"
     )
     matching: float = Field(0.1, ge=0, le=100, description="weight of the match of the discriminator's features")
     warmup_steps: int = Field(50, ge=0, description="steps in which both weights rise from 0")

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from sonicrnn.encoding import Contrast, Encoding
 from sonicrnn.graphs import graph
-from sonicrnn.heads import uniform_of
 from sonicrnn.models import SongModel
+from sonicrnn.noise import uniform_of
 from sonicrnn.recall import RANDOM, Recall
 
 # A figure of a drawn frame lies at most this many standard deviations out: one wild draw could otherwise throw the free

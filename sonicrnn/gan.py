@@ -1,12 +1,12 @@
 """The denoising GAN: the recurrent trunk with the gan head, trained against a discriminator.
 
-The denoiser learns by itself, from the energy score of its draws; what the discriminator says comes on top. A part of
-each step is two free runs at the end of each sequence. Their energy score, too, is of what the song does there, and
-the discriminator sees what generation will produce (Lamb et al., "Professor Forcing", 2016). They have run for a while
-already: what a model strives for that hears its own draws, a corner of the song where everything is loud, shows after
-seconds, and a forecast of what the song does by then is scored as properly as one of its next frame. The two are
-trained side by side on the same draws, each with an optimizer of its own (Heusel et al., "GANs Trained by a Two
-Time-Scale Update Rule", 2017).
+The head learns by itself, its mixture from the likelihood and its denoiser from the energy score of its draws; what the
+discriminator says comes on top. A part of each step is two free runs at the end of each sequence. Their energy score,
+too, is of what the song does there, and the discriminator sees what generation will produce (Lamb et al., "Professor
+Forcing", 2016). They have run for a while already: what a model strives for that hears its own draws, a corner of the
+song where everything is loud, shows after seconds, and a forecast of what the song does by then is scored as properly
+as one of its next frame. The two are trained side by side on the same draws, each with an optimizer of its own (Heusel
+et al., "GANs Trained by a Two Time-Scale Update Rule", 2017).
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class DenoisingGan(SongModel):
         """As of `SongModel`, with a step of the discriminator beside that of the model.
 
         Returns:
-            "loss", the mean energy score; "gradient_norm", of the model; and the figures of `Adversary.told` and of
-            `_against`.
+            "loss", the mean energy score; "mixture_loss", of the head's mixture; "gradient_norm", of the model; and the
+            figures of `Adversary.told` and of `_against`.
         """
         assert self.adversary is not None
         worked = [self._against(self.adversary, share) for share in self._shares(batch)]
@@ -102,31 +102,33 @@ class DenoisingGan(SongModel):
         _, targets = halves(frames)
         windows = windows_of(frames, made.window)[:, :: made.every]
         judged, windows = tf.shape(windows)[1], _rows(windows)
-        noise = _in_turn(chance.normal(DENOISING, [2, tf.shape(targets)[1], 2 * self.dimension]))
+        noise = _in_turn(chance.normal(DENOISING, [2, tf.shape(targets)[1], self.head.denoising_size]))
         place = _rows(chance.uniform(ANGLE, [tf.shape(targets)[1], 1]))
         with tf.GradientTape() as tape:
             parameters, after, runs = self._read_and_run(share, made)
-            score, spread = self.head.denoising_loss(_rows(parameters), _rows(targets), noise, place)
+            score, unlikely, spread = self.head.denoising_loss(_rows(parameters), _rows(targets), noise, place)
             run_score, run_spread = self._run_score(runs.frames, frames[:, -made.run_steps :])
             before = _rows(parameters[:, made.window - 2 :: made.every])  # what is known before each window's last
-            drawn = self._drawn(before, _rows(chance.normal(DRAWN, [judged, self.head.noise_size])))
+            noise = self.head.prepared(chance.normal(DRAWN, [judged, self.head.noise_size]))
+            drawn = self._drawn(before, _rows(noise))
             drawn = tf.concat([windows[:, :-1], drawn[:, None]], 1)
             of_run = _rows(windows_of(tf.concat([runs.history, runs.frames], 1), made.window))
-            before, ahead = tf.stop_gradient(before), tf.stop_gradient(_rows(runs.known))
+            before, ahead = (tf.stop_gradient(self.head.known(each)) for each in (before, _rows(runs.known)))
             said, seen = judge(tf.concat([drawn, of_run], 0), tf.concat([before, ahead], 0))
             count, (_, wanted) = tf.shape(drawn)[0], judge(windows, before)
             persuaded = 0.5 * (tf.reduce_mean(said[:count]) + tf.reduce_mean(said[count:]))
             matched = _feature_distance([one[:count] for one in seen], wanted)
             rise = tf.minimum(1.0, tf.cast(chance.step + 1, tf.float32) / (made.warmup_steps + 1))
-            own = tf.reduce_mean(score)
-            loss = own + made.run_score * run_score + rise * (made.matching * matched - made.adversarial * persuaded)
+            own, unlikely = tf.reduce_mean(score), tf.reduce_mean(unlikely)
+            loss = own + made.likelihood * unlikely + made.run_score * run_score
+            loss += rise * (made.matching * matched - made.adversarial * persuaded)
         gradients = tape.gradient(loss, self.trainable_variables)
         shown = {"drawn": (tf.stop_gradient(drawn), before), "run": (tf.stop_gradient(of_run), ahead)}
         noise = _in_turn(chance.normal(NOISE, [2, judged, self.dimension]))
         place = _in_turn(chance.uniform(STRENGTHS, [2, judged, 1]))
         theirs, told = adversary.told((windows, before), shown, noise, place)
-        figures = {"loss": own, "spread": spread, "run_score": run_score, "run_spread": run_spread}
-        return gradients, theirs, after, figures | told
+        figures = {"loss": own, "mixture_loss": unlikely, "spread": spread}
+        return gradients, theirs, after, figures | {"run_score": run_score, "run_spread": run_spread} | told
 
     def _read_and_run(self, share: Sequence, made: GanSettings):
         """Read a share, and run free beside its last frames, twice.
@@ -174,7 +176,8 @@ class DenoisingGan(SongModel):
 
     def _of_both(self, purpose: int, steps: tf.Tensor | int, chance: Chance) -> tf.Tensor:
         """What both runs draw from, [2 * batch, steps, noise_size]."""
-        return tf.concat(tf.unstack(chance.normal(purpose, [2, steps, self.head.noise_size]), 2, 1), 0)
+        noise = self.head.prepared(chance.normal(purpose, [2, steps, self.head.noise_size]))
+        return tf.concat(tf.unstack(noise, 2, 1), 0)
 
     def _run_score(self, run: tf.Tensor, real: tf.Tensor):
         """Of pairs of runs, and of what the song does there: the energy score of their frames, and their spread."""
@@ -184,7 +187,7 @@ class DenoisingGan(SongModel):
         return tf.reduce_mean(energy_score(one, other, wanted)), spread
 
     def _drawn(self, parameters: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """[rows, parameter], [rows, noise_size] -> as generation draws, [rows, dimension]."""
+        """[rows, parameter], `prepared` noise [rows, noise_size] -> as generation draws, [rows, dimension]."""
         return self.head.draw(parameters, tf.ones([tf.shape(parameters)[0]]), noise)
 
 

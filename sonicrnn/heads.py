@@ -8,8 +8,6 @@ log likelihoods in nats per figure of the frame (for `mse`: half the squared err
 
 from __future__ import annotations
 
-import math
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -17,9 +15,9 @@ import tensorflow as tf
 from sonicrnn.config import HeadSettings
 from sonicrnn.denoiser import Denoiser
 from sonicrnn.flow import Flow
-from sonicrnn.spreads import log_scale, spread_of
+from sonicrnn.mixture import GaussianMixture
+from sonicrnn.noise import uniform_of
 
-BEGIN_GAIN = 0.3  # of the first weights, where the head begins with a known spread
 SPECTRAL_LENGTHS = (256, 512, 1024, 2048)  # samples of the windows that `spectral` compares by; a quarter is their hop
 SPECTRAL_FLOOR = 1e-3  # of a magnitude before its logarithm, under windows of unit energy: 60 dB below white noise
 QUANTISED_RANGE = 6.0  # standard deviations that the levels of `softmax` reach to either side
@@ -112,86 +110,6 @@ def _magnitudes(samples: tf.Tensor, length: int) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable("sonicrnn")
-class GaussianMixture(keras.layers.Layer):
-    """A mixture of diagonal Gaussians over the whole frame (Bishop, "Mixture Density Networks", 1994).
-
-    With one Gaussian it is the `gaussian` head. Temperature divides the mixture's logits and multiplies the standard
-    deviations: 0 draws the mean of the likeliest Gaussian, 1 the model's own distribution.
-    """
-
-    def __init__(self, dimension: int, mixtures: int = 1, **arguments):
-        super().__init__(**arguments)
-        self.dimension = dimension
-        self.mixtures = mixtures
-        self.dense = keras.layers.Dense(mixtures * (1 + 2 * dimension), name="parameters")
-
-    def build(self, shape):
-        self.dense.build(shape)
-
-    def call(self, inputs):
-        return self.dense(inputs)
-
-    def split(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """-> logits [..., mixtures], means and log standard deviations [..., mixtures, dimension]."""
-        size = self.mixtures * self.dimension
-        logits, means, spreads = tf.split(parameters, [self.mixtures, size, size], -1)
-        shape = tf.concat([tf.shape(parameters)[:-1], [self.mixtures, self.dimension]], 0)
-        return logits, tf.reshape(means, shape), log_scale(tf.reshape(spreads, shape))
-
-    def loss(self, parameters: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        """[..., time, parameter], [..., time, dimension] -> [..., time]: nats per figure."""
-        logits, means, log_scales = self.split(parameters)
-        error = (target[..., None, :] - means) * tf.exp(-log_scales)
-        each = -0.5 * tf.square(error) - log_scales - 0.5 * math.log(2 * math.pi)
-        together = tf.reduce_logsumexp(tf.nn.log_softmax(logits) + tf.reduce_sum(each, -1), -1)
-        return -together / self.dimension
-
-    def begin_with(self, scale: np.ndarray) -> None:
-        """Begin with these standard deviations, [dimension], in every Gaussian, and with nearly equal Gaussians."""
-        spreads = np.tile(spread_of(scale), self.mixtures)
-        bias = np.concatenate([np.zeros(self.mixtures + len(spreads)), spreads])
-        self.dense.bias.assign(bias.astype(np.float32))
-        self.dense.kernel.assign(BEGIN_GAIN * self.dense.kernel)
-
-    @property
-    def noise_size(self) -> int:
-        """Standard normal numbers that one draw uses up."""
-        return self.mixtures + self.dimension
-
-    def prepared(self, noise: tf.Tensor) -> tf.Tensor:
-        """Standard normal numbers [..., noise_size], as `draw` takes them: Gumbel's where they choose a Gaussian."""
-        normal, others = tf.split(noise, [self.mixtures, self.dimension], -1)
-        uniform = tf.clip_by_value(uniform_of(normal), 1e-7, 1 - 1e-7)
-        return tf.concat([-tf.math.log(-tf.math.log(uniform)), others], -1)
-
-    def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """[batch, parameter], temperature [batch], `prepared` noise [batch, noise_size] -> [batch, dimension]."""
-        size = self.mixtures * self.dimension
-        logits, means, spreads = tf.split(parameters, [self.mixtures, size, size], -1)
-        gumbel, normal = tf.split(noise, [self.mixtures, self.dimension], -1)
-        chosen = tf.argmax(logits + temperature[:, None] * gumbel, -1)  # a draw from softmax(logits / temperature)
-        mean, spread = (
-            tf.gather(tf.reshape(one, [-1, self.mixtures, self.dimension]), chosen, batch_dims=1)
-            for one in (means, spreads)
-        )
-        return mean + temperature[:, None] * tf.exp(log_scale(spread)) * normal
-
-    def moved(self, parameters: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
-        """Parameters of a distribution that lies `by`, [..., dimension], further on."""
-        size = self.mixtures * self.dimension
-        logits, means, spreads = tf.split(parameters, [self.mixtures, size, size], -1)
-        return tf.concat([logits, means + tf.concat([by] * self.mixtures, -1), spreads], -1)
-
-    def mean(self, parameters: tf.Tensor) -> tf.Tensor:
-        """[..., dimension]: the expected frame."""
-        logits, means, _ = self.split(parameters)
-        return tf.reduce_sum(tf.nn.softmax(logits)[..., None] * means, -2)
-
-    def get_config(self):
-        return {**super().get_config(), "dimension": self.dimension, "mixtures": self.mixtures}
-
-
-@keras.saving.register_keras_serializable("sonicrnn")
 class Quantised(keras.layers.Layer):
     """A choice among levels for each figure by itself, µ-law apart (van den Oord et al., "WaveNet", 2016).
 
@@ -268,11 +186,6 @@ def _expanded(compressed: np.ndarray, levels: int) -> np.ndarray:
     return QUANTISED_RANGE * np.sign(compressed) * np.expm1(np.abs(compressed) * np.log(levels)) / (levels - 1)
 
 
-def uniform_of(noise: tf.Tensor) -> tf.Tensor:
-    """Standard normal numbers -> as many that are uniform from 0 to 1."""
-    return 0.5 * tf.math.erfc(-noise / math.sqrt(2))
-
-
 Head = MeanSquaredError | GaussianMixture | Quantised | Denoiser | Flow
 
 
@@ -280,7 +193,7 @@ def make_head(settings: HeadSettings, dimension: int, seed: int = 1) -> Head:
     """The head that the settings name, for frames of `dimension` figures; `seed` is of its first weights."""
     if settings.kind == "gan":
         made = settings
-        return Denoiser(dimension, made.width, made.layers, made.revise, seed, name="head")
+        return Denoiser(dimension, made.width, made.layers, made.revise, made.mixtures, seed, name="head")
     if settings.kind == "flow":
         return Flow(dimension, settings.width, settings.layers, seed, name="head")
     if settings.kind == "mse":

@@ -14,7 +14,8 @@ from sonicrnn.calibrate import CONTRAST_RANGE, MOST_OFF, _search, _Yardstick, fi
 from sonicrnn.calibration import Calibration
 from sonicrnn.distances import NAMES
 from sonicrnn.errors import UserError
-from sonicrnn.heads import GaussianMixture, MeanSquaredError
+from sonicrnn.heads import MeanSquaredError
+from sonicrnn.mixture import GaussianMixture
 from sonicrnn.portrait import Portrait
 
 

@@ -23,7 +23,8 @@ from sonicrnn.errors import UserError
 from sonicrnn.fit_encoding import fit_encoding
 from sonicrnn.free_run import BALANCE_SECONDS, BALANCES, DRAW_LIMIT, FreeRun
 from sonicrnn.generator import Generator
-from sonicrnn.heads import GaussianMixture, MeanSquaredError
+from sonicrnn.heads import MeanSquaredError
+from sonicrnn.mixture import GaussianMixture
 from sonicrnn.models import SongModel
 from sonicrnn.song import Normaliser
 from sonicrnn.sounding import LIMIT, limited

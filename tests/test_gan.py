@@ -117,7 +117,8 @@ def test_the_figures_of_a_step_are_shares_and_all_there() -> None:
     told = model.train_step(batch_of(encoding))
     for name in ("told_frame", "told_drawn", "told_run", "told_noise", "told_noisy"):
         assert 0 <= float(told[name]) <= 1
-    assert {"loss", "gradient_norm", "discriminator_loss", "spread", "run_score", "run_spread"} < set(told)
+    losses = {"loss", "mixture_loss", "discriminator_loss", "run_score"}
+    assert losses | {"gradient_norm", "spread", "run_spread"} < set(told)
     assert all(np.isfinite(value) for value in told.values())
 
 
@@ -130,8 +131,8 @@ def test_each_core_works_through_its_own_share() -> None:
     assert all(np.abs(state).max(1).min() > 0 for state in map(np.asarray, model.carried))
 
 
-def test_without_a_discriminator_it_is_the_energy_score_alone() -> None:
-    """What the discriminator is then like changes nothing."""
+def test_without_a_discriminator_it_is_the_heads_own_loss_alone() -> None:
+    """Likelihood and energy score; what the discriminator is then like changes nothing."""
     ended = []
     for rate in (0.1, 10.0):
         model, encoding = model_of(gan={**GAN["gan"], "adversarial": 0, "matching": 0, "rate": rate})
@@ -160,7 +161,7 @@ def test_reading_and_running_beside_it_is_reading_and_then_running() -> None:
     heard = tf.concat([tf.tile(inputs[:, : TIME - 3], [2, 1, 1]), run[:, :-1]], 1)  # had the draws been the song
     np.testing.assert_allclose(ahead, model.follow(heard, None)[0][:, TIME - 4 :], atol=1e-5)
     noise = chance.normal(RUNS, [2, 4, model.head.noise_size])[:, 1, 2]  # of the third frames of the second runs
-    drawn = model.head.draw(ahead[BATCH:, 2], tf.ones([BATCH]), noise)
+    drawn = model.head.draw(ahead[BATCH:, 2], tf.ones([BATCH]), model.head.prepared(noise))
     np.testing.assert_allclose(run[BATCH:, 2], drawn, atol=1e-5)
 
 
@@ -224,8 +225,8 @@ def test_the_discriminator_is_shown_draws_in_the_places_of_the_frames_that_they_
     model, encoding = model_of(model={**GAN["model"], "input_noise": 0.0})
     (frames,) = batch_of(encoding)
     inputs, targets = halves(frames)
-    size = model.head.width + model.dimension
-    known = tf.concat([tf.zeros([BATCH, TIME, size - model.dimension]), targets], -1)
+    sure = tf.zeros([BATCH, TIME, model.head.width + model.head.mixtures * (1 + 2 * model.dimension)])
+    known = model.head.moved(sure, targets)
 
     def read_and_run(share: Any, made: Any) -> Any:
         parts = frames[:, -6:-4], targets[:, -4:], known[:, -4:]
@@ -238,18 +239,18 @@ def test_the_discriminator_is_shown_draws_in_the_places_of_the_frames_that_they_
         return [], {}
 
     monkeypatch.setattr(model, "_read_and_run", read_and_run)
-    monkeypatch.setattr(model, "_drawn", lambda parameters, noise: parameters[:, -model.dimension :])
+    monkeypatch.setattr(model, "_drawn", lambda parameters, noise: model.head.mean(parameters))
     monkeypatch.setattr(model.adversary, "told", told)
     chance = Chance(1, tf.constant(0), tf.range(BATCH, dtype=tf.int64))
     model._against(model.adversary, (inputs, frames, 0.0, None, chance))
     windows, context = shown["real"]
-    np.testing.assert_array_equal(windows, shown["drawn"][0])
-    np.testing.assert_array_equal(windows[:, -1], context[:, -model.dimension :])
+    np.testing.assert_allclose(windows, shown["drawn"][0], atol=1e-5)
+    np.testing.assert_allclose(windows[:, -1], context[:, -model.dimension :], atol=1e-5)
     np.testing.assert_array_equal(windows[0], frames[0, :3])
     of_run, context = (np.reshape(part, [2 * BATCH, 4, *part.shape[1:]])[BATCH:] for part in shown["run"])
     np.testing.assert_array_equal(of_run[:, :, -1], targets[:, -4:])
     np.testing.assert_array_equal(of_run[:, 0, :-1], targets[:, TIME - 6 : TIME - 4])
-    np.testing.assert_array_equal(context[:, :, -model.dimension :], targets[:, -4:])
+    np.testing.assert_allclose(context[:, :, -model.dimension :], targets[:, -4:], atol=1e-5)
 
 
 # What is kept of it -----------------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@ from scipy.special import logsumexp, softmax
 from sonicrnn.config import HeadSettings
 from sonicrnn.heads import (
     QUANTISED_RANGE,
-    GaussianMixture,
     MeanSquaredError,
     Quantised,
     SpectralError,
     make_head,
     spectral_distance,
 )
+from sonicrnn.mixture import GaussianMixture
 from sonicrnn.spreads import LOG_SCALE_RANGE
 
 Floats = npt.NDArray[np.float64]
