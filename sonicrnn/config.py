@@ -231,7 +231,7 @@ class GanSettings(Section):
         0.3, ge=0, le=100, description="weight of what the discriminator says; 0: trained without it"
     )
     matching: float = Field(0.1, ge=0, le=100, description="weight of the match of the discriminator's features")
-    warmup_steps: int = Field(50, ge=0, description="steps in which both weights rise from 0")
+    warmup_steps: int = Field(50, ge=0, description="steps in which these two weights rise from 0")
     width: int = Field(256, ge=1, le=16_384, description="of the discriminator's two layers")
     window: int = Field(4, ge=2, le=64, description="frames that the discriminator looks at, the last is judged")
     penalty: float = Field(1.0, ge=0, le=1e4, description="R1: weight of the discriminator's slope at song frames")

@@ -88,7 +88,7 @@ class Denoiser(keras.layers.Layer):
 
     def split(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """-> context [..., width], parameters of the mixture."""
-        context, first = tf.split(parameters, [self.width, self.mixtures * (1 + 2 * self.dimension)], -1)
+        context, first = tf.split(parameters, [self.width, self.first.dense.units], -1)
         return context, first
 
     def known(self, parameters: tf.Tensor) -> tf.Tensor:
@@ -125,7 +125,7 @@ class Denoiser(keras.layers.Layer):
 
     def prepared(self, noise: tf.Tensor) -> tf.Tensor:
         """Standard normal numbers [..., noise_size], as `draw` takes them: Gumbel's where they choose a Gaussian."""
-        normal, others = tf.split(noise, [self.mixtures, self.noise_size - self.mixtures], -1)
+        normal, others = tf.split(noise, [self.mixtures, -1], -1)
         return tf.concat([gumbel_of(normal), others], -1)
 
     def draw(self, parameters: tf.Tensor, temperature: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
@@ -141,7 +141,7 @@ class Denoiser(keras.layers.Layer):
         """
         context, first = self.split(parameters)
         warm = temperature[:, None] * noise
-        gumbel, noise = tf.split(warm, [self.mixtures, self.noise_size - self.mixtures], -1)
+        gumbel, noise = tf.split(warm, [self.mixtures, -1], -1)
         mean, deviation = self.first.chosen(first, gumbel)
         clean = tf.zeros_like(mean)
         for turn, new in enumerate(tf.split(noise, 1 + self.revise, -1)):

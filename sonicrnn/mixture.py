@@ -96,7 +96,7 @@ class GaussianMixture(keras.layers.Layer):
 
     def mean(self, parameters: tf.Tensor) -> tf.Tensor:
         """[..., dimension]: the expected frame."""
-        logits, means, _ = self.split(parameters)
+        logits, means, _ = self.parts(parameters)
         return tf.reduce_sum(tf.nn.softmax(logits)[..., None] * means, -2)
 
     def get_config(self):

@@ -115,12 +115,14 @@ def trained_a_little(head: Denoiser) -> Denoiser:
     return head
 
 
-def test_temperature_is_a_factor_of_the_noise_and_zero_of_it_draws_one_frame() -> None:
+def test_temperature_is_a_factor_of_the_noise_and_zero_of_it_draws_what_is_denoised_of_none() -> None:
     head = trained_a_little(made())
     parameters, noise = head(normal(4, WIDTH)), head.prepared(normal(4, head.noise_size, seed=3))
     warm = head.draw(parameters, tf.fill([4], 1.7), noise)
     np.testing.assert_allclose(warm, head.draw(parameters, tf.ones([4]), 1.7 * noise), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(drawn(head, parameters, 0.0, seed=1), drawn(head, parameters, 0.0, seed=2))
+    of_none = head.draw(parameters, tf.ones([4]), tf.zeros_like(noise))
+    np.testing.assert_allclose(drawn(head, parameters, 0.0), of_none, atol=1e-6)
     assert np.abs(drawn(head, parameters, seed=1) - drawn(head, parameters, seed=2)).max() > 0.01
 
 
