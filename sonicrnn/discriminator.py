@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from sonicrnn.config import FrameSettings, GanSettings
+from sonicrnn.frames import power_of
 
 SPECTRAL_SIZES = (2048, 512, 128)  # samples of a spectrum, those that are longer than the window left out
 LEAST_MAGNITUDE = 1e-2  # of normalised samples, under which a bin is silent
@@ -115,8 +116,7 @@ def spectral_view(samples: tf.Tensor, size: int) -> tf.Tensor:
     count = 1 + (length - size) // (size // 2)
     used = size + (count - 1) * (size // 2)
     cut = tf.signal.frame(samples[:, length - used :], size, size // 2) * tf.constant(np.hanning(size), tf.float32)
-    spectra = tf.signal.rfft(cut)  # [rows, count, bins]
-    power = (tf.square(tf.math.real(spectra)) + tf.square(tf.math.imag(spectra))) * (4 / size)
+    power = power_of(tf.signal.rfft(cut)) * (4 / size)  # [rows, count, bins]
     view = 0.5 * tf.math.log(power + LEAST_MAGNITUDE**2)
     return tf.reshape(view, [tf.shape(samples)[0], count * (size // 2 + 1)])
 

@@ -20,6 +20,7 @@ Join = Literal["fade", "average", "last"]
 # Floor of a magnitude before its logarithm. Samples come normalised to a standard deviation near 1, where a
 # bin of white noise under the unit-energy window below has magnitude near 1: this is 60 dB below it.
 MAGNITUDE_FLOOR = 1e-3
+LEAST_POWER = 1e-24  # of a bin that has a phase
 
 
 def frame_count(samples: int, frame_length: int, hop: int) -> int:
@@ -165,8 +166,8 @@ def _phased(
 
 def _with_phases_of(magnitude: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     """Spectra of these magnitudes with the phases of others; where those are silent, silent."""
-    unit = others / tf.cast(tf.maximum(tf.abs(others), 1e-12), tf.complex64)
-    return tf.cast(magnitude, tf.complex64) * unit
+    factor = magnitude * tf.math.rsqrt(tf.maximum(power_of(others), LEAST_POWER))
+    return tf.complex(factor * tf.math.real(others), factor * tf.math.imag(others))
 
 
 def lapped(spectra: tf.Tensor, stack: int) -> tf.Tensor:
@@ -200,6 +201,11 @@ def _sine_window(length: int) -> tf.Tensor:
 def log_magnitude(magnitude: tf.Tensor) -> tf.Tensor:
     """Natural logarithm with a smooth floor; `magnitude_of` is its inverse above the floor."""
     return 0.5 * tf.math.log(tf.square(magnitude) + MAGNITUDE_FLOOR**2)
+
+
+def power_of(complex_numbers: tf.Tensor) -> tf.Tensor:
+    """Their magnitudes squared; `tf.abs`, which takes care of numbers too large for that, takes longer."""
+    return tf.square(tf.math.real(complex_numbers)) + tf.square(tf.math.imag(complex_numbers))
 
 
 def magnitude_of(logarithm: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from sonicrnn.config import HeadSettings
 from sonicrnn.denoiser import Denoiser
 from sonicrnn.flow import Flow
+from sonicrnn.frames import power_of
 from sonicrnn.mixture import GaussianMixture
 from sonicrnn.noise import uniform_of
 
@@ -105,8 +106,7 @@ def _magnitudes(samples: tf.Tensor, length: int) -> tf.Tensor:
     window = tf.signal.hann_window(length)
     window = window / tf.norm(window)
     framed = tf.signal.frame(tf.pad(samples, [[0, 0], [0, missing]]), length, length // 4) * window
-    spectra = tf.signal.rfft(framed)
-    return tf.sqrt(tf.square(tf.math.real(spectra)) + tf.square(tf.math.imag(spectra)) + SPECTRAL_FLOOR**2)
+    return tf.sqrt(power_of(tf.signal.rfft(framed)) + SPECTRAL_FLOOR**2)
 
 
 @keras.saving.register_keras_serializable("sonicrnn")

@@ -139,10 +139,10 @@ class Passages(tf.Module):
         unit = tf.gather(tf.reshape(told, [-1]), begin)
         samples = self._samples(unit) - tf.gather(self.offsets, unit)[:, None]
         spectra = tf.signal.rfft(frames.windowed(samples))
-        roots, weights = tf.sqrt(_magnitude(spectra) + LEAST_MAGNITUDE), weights[:, None]
+        roots, weights = tf.sqrt(tf.sqrt(frames.power_of(spectra)) + LEAST_MAGNITUDE), weights[:, None]
         turned = tf.math.segment_sum(tf.cast(weights / roots, tf.complex64) * spectra, frame)
         wanted = tf.square(tf.math.segment_sum(weights * roots, frame))
-        gain = wanted / (_magnitude(turned) + LEAST_MAGNITUDE)
+        gain = wanted / (tf.sqrt(frames.power_of(turned)) + LEAST_MAGNITUDE)
         return tf.signal.irfft(tf.cast(gain, tf.complex64) * turned, [self.frame_length])
 
     def _samples(self, unit: tf.Tensor) -> tf.Tensor:
@@ -165,8 +165,3 @@ class Passages(tf.Module):
     def cuts(self) -> list[np.ndarray]:
         """The samples of each passage, [n] at full scale 1."""
         return cuts(self.rows.numpy(), self.first.numpy(), self.scale)
-
-
-def _magnitude(spectra: tf.Tensor) -> tf.Tensor:
-    """`tf.abs`, which takes care of numbers too large to be squared, in a fraction of its time."""
-    return tf.sqrt(tf.square(tf.math.real(spectra)) + tf.square(tf.math.imag(spectra)))
