@@ -69,11 +69,10 @@ async def serve(options: argparse.Namespace, base: Path, labels: dict[str, int],
         rest = f"http://{options.host}:{rest_port}"
         print(
             f"serving {versions.name} from {base}\n  page  {rest}/\n  REST  {rest}/v1/models/{versions.name}"
-            f"\n  gRPC  {options.host}:{rpc_port}",
-            flush=True,
+            f"\n  gRPC  {options.host}:{rpc_port}"
         )
         await stop.wait()
-        print("stopping: requests that are under way are answered first", flush=True)
+        print("stopping: requests that are under way are answered first")
         versions.leave()
         watch.cancel()
         await streams.silent(FAREWELL_SECONDS)  # the REST server would hang up on those who listen

@@ -106,7 +106,7 @@ class Versions:
             try:
                 await self.refresh()
             except OSError as error:  # the folder is on a disk that is away, or changes as it is read
-                print(f"{self.base} cannot be read: {error}", flush=True)
+                print(f"{self.base} cannot be read: {error}")
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self) -> None:
@@ -135,7 +135,7 @@ class Versions:
             version.state = State.AVAILABLE
         except Exception as error:
             version.state, version.error = State.END, f"{type(error).__name__}: {error}"
-        print(f"version {version.number} of {self.name}: {version.error or 'loaded and warm'}", flush=True)
+        print(f"version {version.number} of {self.name}: {version.error or 'loaded and warm'}")
 
     async def _let_go(self, version: Version) -> None:
         version.state = State.UNLOADING
@@ -144,7 +144,7 @@ class Versions:
             await asyncio.sleep(0.02)
         await asyncio.to_thread(version.close)
         version.state = State.END
-        print(f"version {version.number} of {self.name}: unloaded", flush=True)
+        print(f"version {version.number} of {self.name}: unloaded")
 
     def leave(self) -> None:
         """Streams, which have no end of their own, end now; requests go on."""

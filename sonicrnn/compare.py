@@ -53,7 +53,7 @@ def _compare(options: argparse.Namespace, folders: Sequence[Path]) -> None:
     mono, heard = {}, {}
     for name, generator in generators.items():
         prime = generator.primes("validation", [options.seed])[0]
-        print(f"{name}: generating {options.seconds:g} s at temperature {generator.temperature:g}", flush=True)
+        print(f"{name}: generating {options.seconds:g} s at temperature {generator.temperature:g}")
         mono[name], heard[name] = generator.piece(prime, options.seconds, generator.temperature, options.seed)
     scores = score(first, mono)
     print(table(scores))

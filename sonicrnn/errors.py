@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +17,12 @@ class UserError(Exception):
 
 
 def run_command(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
-    """Run a command line's `main`; exit 0 when done, 2 on a `UserError` or a full disk, 130 on Ctrl-C."""
+    """Run a command line's `main`; exit 0 when done, 2 on a `UserError` or a full disk, 130 on Ctrl-C.
+
+    Each line is written as it comes, to a file or a pipe, too.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         main(None)
         sys.stdout.flush()

@@ -57,7 +57,7 @@ def _generate(options: argparse.Namespace, generator: RunGenerator) -> Mapping[s
     temperature = generator.temperature if options.temperature is None else options.temperature
     first = SEED if options.seed is None else options.seed
     seeds = [first + index for index in range(COUNT if options.count is None else options.count)]
-    print(f"generating {len(seeds)} × {seconds:g} s at temperature {temperature:g}", flush=True)
+    print(f"generating {len(seeds)} × {seconds:g} s at temperature {temperature:g}")
     primes = generator.primes("validation", seeds)
     made = generator.generate(primes, seconds, temperature, seeds, takes=options.takes, revise=options.revise)
     return {f"seed {seed}": samples for seed, samples in zip(seeds, made, strict=True)}

@@ -35,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from sonicrnn.explore_words import observations, table
     from sonicrnn.files import write_text
 
-    print("measuring", flush=True)
+    print("measuring")
     facts = gather(song.samples, song.sample_rate)
     rows, seen, suggestions = table(song, facts), observations(facts), suggest(facts)
     command = _training_command(options.song, options.sample_rate)
     _print(rows, seen, [" ".join([command, *one.overrides]) for one in suggestions])
-    print("drawing", flush=True)
+    print("drawing")
     shown = _draw(song, facts, folder)
     summary = f"{rows[1][1]}. A look at the song before a model learns it."
     write_text(folder / "explore.html", page(song.name, summary, rows, seen, suggestions, command, shown))
@@ -113,7 +113,7 @@ def _print(rows: list[tuple[str, str]], seen: list[str], commands: list[str]) ->
     width = max(len(key) for key, _ in rows) + 2
     print("\n".join(f"{key:<{width}}{value}" for key, value in rows))
     print("\n" + "\n".join(f"- {line}" for line in seen))
-    print("\ntry:\n" + "\n".join(f"  {line}" for line in commands), flush=True)
+    print("\ntry:\n" + "\n".join(f"  {line}" for line in commands))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def _export(options: argparse.Namespace, run: Run) -> None:
         step_seconds=options.step_seconds,
     )
     base = Path(options.out) if options.out else run.folder / "export"
-    print(export_run(run, base, limits), flush=True)
+    print(export_run(run, base, limits))
 
 
 def export_run(run: Run, base: Path, limits: Limits) -> Path:

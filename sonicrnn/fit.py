@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _start_again() -> NoReturn:
     """Become a new process of the same command, which waits for the others and goes on from the chief's checkpoint."""
-    print("another process of the training is gone: starting again, from the last checkpoint", flush=True)
+    print("another process of the training is gone: starting again, from the last checkpoint")
     time.sleep(AGAIN_SECONDS)
     os.execv(sys.executable, [sys.executable, *(word for word in sys.orig_argv[1:] if word != "--fresh")])
 

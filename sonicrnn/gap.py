@@ -32,7 +32,7 @@ def fill_gap(generator: RunGenerator, options: argparse.Namespace) -> None:
         filled[gap] = generator.revising.fill(samples, gap.start, gap.stop, passes, seed)
         file = folder / f"{Path(options.fill).stem}-filled-seed{seed}.{options.format}"
         write_audio(file, filled, rate)
-        print(f"{file}  from {options.from_:g} s to {options.to:g} s, seed {seed}", flush=True)
+        print(f"{file}  from {options.from_:g} s to {options.to:g} s, seed {seed}")
 
 
 def gap_of(revising: Revising, samples: Samples, begin: float, end: float, file: str) -> slice:

@@ -79,7 +79,7 @@ def _write_piece(
     with audio_writer(folder / name, rate, round(seconds * rate), channels) as write:
         for block in blocks:
             write(block)
-    print(f"{folder / name}  {seconds:g} s, temperature {temperature:g}, seed {seed}", flush=True)
+    print(f"{folder / name}  {seconds:g} s, temperature {temperature:g}, seed {seed}")
 
 
 def _primes(generator: RunPieces, options: argparse.Namespace, seeds: Sequence[int]) -> np.ndarray:

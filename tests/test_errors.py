@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -95,3 +96,20 @@ def test_a_reader_that_goes_away_is_no_failure(lines: int) -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_line_is_there_when_it_is_written_not_at_the_end() -> None:
+    code = (
+        "import sys\nfrom sonicrnn.errors import run_command\n"
+        "def main(arguments):\n    print('the first line')\n    sys.stdin.readline()\n"
+        "run_command(main)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment, text=True) as command:
+        assert command.stdin
+        assert command.stdout
+        assert select.select([command.stdout], [], [], 30)[0]
+        assert command.stdout.readline() == "the first line\n"
+        command.stdin.write("\n")
+    assert command.returncode == 0

@@ -58,7 +58,7 @@ def _search_here(search: SearchFolder, settings: SearchSettings, space: Space, f
 def _be_chief(search: SearchFolder, settings: SearchSettings, space: Space, fresh: bool, address: str) -> None:
     with search.locked():
         _announce(search, settings, space, enter(search, settings, space, fresh))
-        print(f"the chief waits for workers at {address}", flush=True)
+        print(f"the chief waits for workers at {address}")
         from tuner.chief import run_chief
 
         run_chief(search, address)
