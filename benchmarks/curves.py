@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if len(values) < 2:
             raise UserError(f"--most {options.most} leaves no two values of {name}: take {CURVES[name].values[1]}")
         found[name] = {value: _measure(name, value) for value in values}
-        print(table(CURVES[name], found[name]) + "\n", flush=True)
+        print(table(CURVES[name], found[name]) + "\n")
     if options.plot:
         _plot(options.plot, found)
 

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = [settings_of(file, song, options.minutes, options.runs, name) for song, name in names.items()]
         rows[file] = [make(one) for one in settings]
         put(PAGE, MARKS, table(rows))
-    print(f"table: {PAGE}", flush=True)
+    print(f"table: {PAGE}")
 
 
 def table(rows: Mapping[Path, Sequence[Row]]) -> str:

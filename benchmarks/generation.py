@@ -57,12 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
         run = options.run or _trained(folder)
         print("| configs/gru.yaml, one core | measured | asked |\n| --- | ---: | ---: |")
         for name, measured, asked in _of_run(run, options.turns):
-            print(f"| {name} | {measured} | {asked} |", flush=True)
+            print(f"| {name} | {measured} | {asked} |")
     print()
     loops = ["`model.predict`", "PyTorch"] if importlib.util.find_spec("torch") else ["`model.predict`"]
     if len(loops) < 2:
         print("PyTorch is missing, so its row is, too: `pip install '.[bench]'` adds it.\n")
-    print(_seeds_table(_seeds_seconds(loops, options.turns)), flush=True)
+    print(_seeds_table(_seeds_seconds(loops, options.turns)))
 
 
 def _trained(folder: str) -> str:

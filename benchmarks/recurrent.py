@@ -297,7 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{threads} thread(s), sgemm peak {peak / 1e9:.0f} GFLOP/s.\n")
     print(f"| {' | '.join(HEADINGS)} |\n| --- " + "| ---: " * (len(HEADINGS) - 1) + "|")
     for row in rows:
-        print(_line(row, *_measured(row, peers, threads, options.turns), peak), flush=True)
+        print(_line(row, *_measured(row, peers, threads, options.turns), peak))
 
 
 def _row(kind: str, shape: str) -> Row:
@@ -321,7 +321,7 @@ def _work(row: Row, peer: str, threads: int) -> None:
     for _ in sys.stdin:
         begin = time.perf_counter()
         step()
-        print(time.perf_counter() - begin, _highest() - before, flush=True)
+        print(time.perf_counter() - begin, _highest() - before)
 
 
 def _measured(row: Row, peers: list[str], threads: int, turns: int) -> tuple[dict[str, float], dict[str, float]]:

@@ -74,14 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=3, help="of each trial (default: 3)")
     parser.add_argument("--space", default="quick", help="default: quick")
     options = parser.parse_args(arguments)
-    print(HEAD, flush=True)
+    print(HEAD)
     plans = [(workers, 1) for workers in options.workers]
     if len(plans) > 1:
         plans.append((1, len(os.sched_getaffinity(0))))
     searches = []
     for workers, cores in plans:
         searches.append(search(workers, cores, options.trials, options.epochs, options.space))
-        print(row(searches[-1]), flush=True)
+        print(row(searches[-1]))
     first, *others = searches
     for one in others:
         print(f"\n{one.workers} × {one.cores} cores : {first.workers} × {first.cores}: {one.pace / first.pace:.2f} ×")

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         free.put(core)
     with ThreadPoolExecutor(options.side_by_side) as pool:
         for line in pool.map(lambda file: _row_in_a_process(file, options, free), missing):
-            print(line, flush=True)
+            print(line)
             if rows := _rows(options):
                 write_table(CONFIGS, rows)
     if not _rows(options):

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = made(cut(song, settings), options.minutes)
         tables.append(f"### {song.name}\n\n{table(rows)}")
         put(PAGE, MARKS, "\n\n".join(tables))
-    print(f"tables: {PAGE}", flush=True)
+    print(f"tables: {PAGE}")
 
 
 def cut(song: Song, settings: Settings) -> Cut:
@@ -103,7 +103,7 @@ def made(song: Cut, minutes: float) -> dict[str, Measured]:
     rows = {}
     for sound in sounds(song, minutes):
         rows[sound.name] = measures(song.by.invert(sound.samples), sound.asked, sound.seconds)
-        print(line(sound.name, rows[sound.name]), flush=True)
+        print(line(sound.name, rows[sound.name]))
     return rows
 
 

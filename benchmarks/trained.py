@@ -73,7 +73,7 @@ def write_rows(
         rows[name] = make(settings)
         put(page, marks, table(rows))
         stack([models[one] for one in rows], picture)
-    print(f"table: {page}", flush=True)
+    print(f"table: {page}")
 
 
 def settings_of(file: Path, song: str, minutes: float, runs: str, name: str, seed: int | None = None) -> Settings:

@@ -25,23 +25,34 @@ def run_command(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
         sys.stdout.reconfigure(line_buffering=True)
     try:
         main(None)
-        sys.stdout.flush()
+        _flush()
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output (`| head`) went away: that is no failure of ours. Give the
-        # interpreter's last flush somewhere to go, as the Python documentation advises.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # its reader (`| head`) went away: that is no failure of ours
         sys.exit(0)
     except OSError as error:
         message = disk_message(error)
         if message is None:
             raise
+        try:
+            _flush()
+        except OSError:  # it is our output that finds no room
+            _forget_output()
         _fail(message)
     sys.exit(0)
+
+
+def _flush() -> None:
+    print(end="", flush=True)  # also where there is no output at all (`>&-`)
+
+
+def _forget_output() -> None:
+    """Give the interpreter's last flush somewhere to go, as the Python documentation advises."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def disk_message(error: OSError) -> str | None:

@@ -98,14 +98,39 @@ def test_a_reader_that_goes_away_is_no_failure(lines: int) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def buffered() -> dict[str, str]:
+    """An environment in which Python keeps its output as it usually does."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
+SAYS_ONE_LINE = (
+    "from sonicrnn.errors import run_command\ndef main(arguments):\n    print('a line of output')\nrun_command(main)"
+)
+
+
+def test_output_that_finds_no_room_is_one_message() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", SAYS_ONE_LINE], stdout=full, stderr=subprocess.PIPE, env=buffered(), text=True
+        )
+    assert done.returncode == 2
+    assert "the disk is full" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_output_that_is_closed_is_no_failure() -> None:
+    command = ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, SAYS_ONE_LINE]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_line_is_there_when_it_is_written_not_at_the_end() -> None:
     code = (
         "import sys\nfrom sonicrnn.errors import run_command\n"
         "def main(arguments):\n    print('the first line')\n    sys.stdin.readline()\n"
         "run_command(main)"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    pipe = subprocess.PIPE
+    pipe, environment = subprocess.PIPE, buffered()
     with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment, text=True) as command:
         assert command.stdin
         assert command.stdout

@@ -37,7 +37,7 @@ def run_chief(search: SearchFolder, address: str, linger: float = LINGER_SECONDS
     `linger` are the seconds in which workers that have not heard of the end may still ask. Raises UserError when the
     address is taken.
     """
-    report = report or functools.partial(print, file=sys.stdout, flush=True)  # this very stream, see Servicer._answered
+    report = report or functools.partial(print, file=sys.stdout)  # this very stream, see Servicer._answered
     settings, space = search.load()
     oracle = make_oracle(settings.tuner, space, settings.seed, search.trials)
     progress = Progress(oracle, settings.tuner, report)
